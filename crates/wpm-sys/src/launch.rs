@@ -1,0 +1,280 @@
+//! The launch description: everything a shim needs to turn itself into the parent of one instance.
+//!
+//! The daemon writes it once into a sealed memfd; keeper and shim only read it. It holds facts, no
+//! policy: names were resolved to ids, paths made absolute, defaults filled in.
+
+use crate::codec::{DecodeError, Reader, Writer};
+
+/// Version of the layout, its first number.
+const LAYOUT: u32 = 1;
+
+/// How lines are changed on their way into the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LineFormat {
+    /// Bytes as they come: the kernel moves them.
+    #[default]
+    Raw,
+    /// Each line preceded by the local time in this strftime format and `": "`.
+    Stamped(String),
+    /// One JSON object a line, in pm2's shape: `message`, `timestamp`, `type`, `process_id`, `app_name`.
+    /// The timestamp takes this strftime format, or RFC 3339 where it is empty.
+    Json {
+        /// strftime format of the timestamp, or empty.
+        time: String,
+    },
+}
+
+/// Where output goes and how it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogPlan {
+    /// File of stdout; empty = discarded.
+    pub out: Vec<u8>,
+    /// File of stderr; empty = discarded. May be equal to `out`.
+    pub err: Vec<u8>,
+    /// File that gets the lines of both as well (pm2's `--log`); empty = none.
+    pub both: Vec<u8>,
+    /// How lines are changed.
+    pub format: LineFormat,
+    /// Whether several runs append to the same files (merged logs, overlap of a reload).
+    pub shared: bool,
+    /// Folder for the locks of shared files, inside the run directory.
+    pub lock_dir: Vec<u8>,
+    /// Rotation at this size in bytes; 0 = never.
+    pub max_size: u64,
+    /// Rotated files that are kept, per file.
+    pub retain: u32,
+    /// Whether rotated files are gzipped.
+    pub compress: bool,
+    /// Milliseconds for which a full disk holds the app back before output is dropped and counted.
+    pub full_disk_block_ms: u64,
+    /// Name of the app, for JSON lines.
+    pub app: String,
+    /// Public id of the instance, for JSON lines.
+    pub process_id: u32,
+}
+
+/// User and groups of the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// One resource limit, numbers as `setrlimit(2)` counts; `u64::MAX` is infinity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// `RLIMIT_*` number of this platform.
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// Everything about one run that its shim has to know.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Launch {
+    /// Name that the shim shows in `ps`, at most 15 bytes are visible.
+    pub title: String,
+    /// Home of wpm: where a shim left alone starts the keeper again.
+    pub home: Vec<u8>,
+    /// Path of the shim's own listening socket, unlinked when the shim goes.
+    pub socket: Vec<u8>,
+    /// File that gets the pid, removed when the run ends; empty = none.
+    pub pid_file: Vec<u8>,
+    /// Program to execute, an absolute path.
+    pub program: Vec<u8>,
+    /// Arguments, the zeroth included.
+    pub args: Vec<Vec<u8>>,
+    /// The whole environment, `NAME=value`.
+    pub env: Vec<Vec<u8>>,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// Who it runs as; `None` = as wpm itself.
+    pub credentials: Option<Credentials>,
+    /// umask.
+    pub umask: u32,
+    /// Nice value added to wpm's own.
+    pub nice: i32,
+    /// Limits to set, before the credentials.
+    pub limits: Vec<Limit>,
+    /// Numbers that the descriptors passed beside the spawn request get in the app, by position.
+    /// They must be 3 or above.
+    pub fds: Vec<i32>,
+    /// Whether `LISTEN_PID=<own pid>` is added to the environment after the fork.
+    pub listen_pid: bool,
+    /// Number that the IPC channel gets in the app (`NODE_CHANNEL_FD`); `None` = no channel.
+    pub ipc_fd: Option<i32>,
+    /// Whether processes that outlive the main process are part of the run (`--no-treekill`: no).
+    pub tree: bool,
+    /// Output.
+    pub log: LogPlan,
+}
+
+impl Launch {
+    /// Encodes the description.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.u32(LAYOUT).bytes(self.title.as_bytes()).bytes(&self.home).bytes(&self.socket);
+        w.bytes(&self.pid_file).bytes(&self.program);
+        list(&mut w, &self.args);
+        list(&mut w, &self.env);
+        w.bytes(&self.cwd);
+        match &self.credentials {
+            None => {
+                w.u8(0);
+            }
+            Some(c) => {
+                w.u8(1).u32(c.uid).u32(c.gid).u32(count(c.groups.len()));
+                for g in &c.groups {
+                    w.u32(*g);
+                }
+            }
+        }
+        w.u32(self.umask).i32(self.nice).u32(count(self.limits.len()));
+        for l in &self.limits {
+            w.u32(l.resource).u64(l.soft).u64(l.hard);
+        }
+        w.u32(count(self.fds.len()));
+        for fd in &self.fds {
+            w.i32(*fd);
+        }
+        w.u8(u8::from(self.listen_pid)).i32(self.ipc_fd.unwrap_or(-1)).u8(u8::from(self.tree));
+        let log = &self.log;
+        w.bytes(&log.out).bytes(&log.err).bytes(&log.both);
+        match &log.format {
+            LineFormat::Raw => w.u8(0),
+            LineFormat::Stamped(f) => w.u8(1).bytes(f.as_bytes()),
+            LineFormat::Json { time } => w.u8(2).bytes(time.as_bytes()),
+        };
+        w.u8(u8::from(log.shared)).bytes(&log.lock_dir).u64(log.max_size).u32(log.retain);
+        w.u8(u8::from(log.compress)).u64(log.full_disk_block_ms);
+        w.bytes(log.app.as_bytes()).u32(log.process_id);
+        w.finish()
+    }
+
+    /// Decodes a description.
+    ///
+    /// # Errors
+    /// When it is of another layout.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        if r.u32()? != LAYOUT {
+            return Err(DecodeError);
+        }
+        let launch = Self {
+            title: text(&mut r)?,
+            home: r.bytes()?.to_vec(),
+            socket: r.bytes()?.to_vec(),
+            pid_file: r.bytes()?.to_vec(),
+            program: r.bytes()?.to_vec(),
+            args: unlist(&mut r)?,
+            env: unlist(&mut r)?,
+            cwd: r.bytes()?.to_vec(),
+            credentials: match r.u8()? {
+                0 => None,
+                _ => {
+                    let (uid, gid) = (r.u32()?, r.u32()?);
+                    Some(Credentials { uid, gid, groups: many(&mut r, Reader::u32)? })
+                }
+            },
+            umask: r.u32()?,
+            nice: r.i32()?,
+            limits: many(&mut r, |r| Ok(Limit { resource: r.u32()?, soft: r.u64()?, hard: r.u64()? }))?,
+            fds: many(&mut r, Reader::i32)?,
+            listen_pid: r.u8()? == 1,
+            ipc_fd: Some(r.i32()?).filter(|fd| *fd >= 0),
+            tree: r.u8()? == 1,
+            log: LogPlan {
+                out: r.bytes()?.to_vec(),
+                err: r.bytes()?.to_vec(),
+                both: r.bytes()?.to_vec(),
+                format: match r.u8()? {
+                    0 => LineFormat::Raw,
+                    1 => LineFormat::Stamped(text(&mut r)?),
+                    2 => LineFormat::Json { time: text(&mut r)? },
+                    _ => return Err(DecodeError),
+                },
+                shared: r.u8()? == 1,
+                lock_dir: r.bytes()?.to_vec(),
+                max_size: r.u64()?,
+                retain: r.u32()?,
+                compress: r.u8()? == 1,
+                full_disk_block_ms: r.u64()?,
+                app: text(&mut r)?,
+                process_id: r.u32()?,
+            },
+        };
+        r.end(launch)
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn list(w: &mut Writer, items: &[Vec<u8>]) {
+    w.u32(count(items.len()));
+    for item in items {
+        w.bytes(item);
+    }
+}
+
+fn text(r: &mut Reader<'_>) -> Result<String, DecodeError> {
+    String::from_utf8(r.bytes()?.to_vec()).map_err(|_| DecodeError)
+}
+
+fn unlist(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError> {
+    many(r, |r| r.bytes().map(<[u8]>::to_vec))
+}
+
+fn many<'a, T>(
+    r: &mut Reader<'a>,
+    mut one: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let n = r.u32()?;
+    (0..n).map(|_| one(r)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_survives_the_memfd() {
+        let launch = Launch {
+            title: "web/0".into(),
+            home: b"/h".to_vec(),
+            socket: b"/h/run/1.sock".to_vec(),
+            program: b"/bin/\xff".to_vec(),
+            args: vec![b"a".to_vec(), vec![], b"c d".to_vec()],
+            env: vec![b"A=1".to_vec()],
+            cwd: b"/".to_vec(),
+            credentials: Some(Credentials { uid: 1, gid: 2, groups: vec![3, 4] }),
+            umask: 0o22,
+            nice: -5,
+            limits: vec![Limit { resource: 7, soft: 1024, hard: u64::MAX }],
+            fds: vec![3, 4],
+            listen_pid: true,
+            ipc_fd: Some(5),
+            tree: true,
+            log: LogPlan {
+                out: b"/o".to_vec(),
+                format: LineFormat::Stamped("%F".into()),
+                max_size: 1,
+                retain: 2,
+                ..LogPlan::default()
+            },
+            ..Launch::default()
+        };
+        let bytes = launch.encode();
+        assert_eq!(Launch::decode(&bytes), Ok(launch));
+        for cut in 0..bytes.len() {
+            assert!(Launch::decode(&bytes[..cut]).is_err());
+        }
+    }
+}
