@@ -1,1 +1,30 @@
-//! wpm-core
+//! Every decision of wpm, without I/O.
+//!
+//! The core is a state machine: [`Core::handle`] takes what a client asked ([`Command`]) or what
+//! happened to a run ([`Event`]) together with the time, and queues what must be done ([`Action`]).
+//! [`Core::next_deadline`] tells when it wants to be called again. It reads no clock, no file, no
+//! environment, so that the same inputs give the same actions.
+//!
+//! Invariants: a process is spawned or signalled only because of an action; every run has a
+//! [`RunId`] and an event of a run that is not the instance's current one is dropped at the door;
+//! every wait has a deadline.
+
+mod action;
+mod backoff;
+mod core;
+mod ids;
+mod input;
+mod instance;
+mod operation;
+mod select;
+mod spec;
+mod time;
+
+pub use crate::core::{Core, RestoredApp, RestoredInstance, RestoredRun};
+pub use action::{Action, InstanceOutcome, Note, Outcome, Reply, Scope};
+pub use ids::{AppId, InstanceId, RunId, Ticket};
+pub use input::{Command, CommandError, Event, Input, ScaleTo, Start, StartApp};
+pub use instance::{App, Cause, Desired, Exit, Instance, RunInfo, State};
+pub use select::{Selector, SelectorError};
+pub use spec::{LogSpec, RestartPolicy, Spec, SpecChange, StopPolicy};
+pub use time::{Millis, Now};

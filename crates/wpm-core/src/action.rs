@@ -1,0 +1,176 @@
+//! What comes out of the core: what must be done, in the imperative.
+
+use crate::{Cause, CommandError, Exit, InstanceId, RunId, Ticket};
+
+/// Which processes of a run a signal goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The main process.
+    Main,
+    /// It, its process group and all descendants.
+    Tree,
+}
+
+/// What must be done by the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Spawn this instance as this run; its spec is [`crate::Core::app`]'s.
+    Spawn {
+        /// The run.
+        run: RunId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Journal the run (pid, start time), then open its gate.
+    Go {
+        /// The run.
+        run: RunId,
+    },
+    /// Send a signal.
+    Signal {
+        /// The run.
+        run: RunId,
+        /// Signal number.
+        signal: i32,
+        /// To whom.
+        scope: Scope,
+    },
+    /// Kill all that is left of the run; cancel it if it is at its gate.
+    KillTree {
+        /// The run.
+        run: RunId,
+    },
+    /// The exit is accounted for: journal it, then let the shim go.
+    Release {
+        /// The run.
+        run: RunId,
+    },
+    /// The desired state has changed: write it. Replies that follow wait until it is durable.
+    Persist,
+    /// Something happened that watchers may want to know (event stream, daemon log).
+    Note {
+        /// The instance.
+        instance: InstanceId,
+        /// App name at that moment.
+        app: String,
+        /// Instance index.
+        index: u32,
+        /// What.
+        note: Note,
+    },
+    /// One instance of a waiting command has reached its outcome (progress).
+    Progress {
+        /// Whose command.
+        ticket: Ticket,
+        /// The outcome.
+        outcome: InstanceOutcome,
+    },
+    /// The command is done.
+    Reply {
+        /// Whose command.
+        ticket: Ticket,
+        /// Its result.
+        reply: Reply,
+    },
+    /// End the daemon (and keeper); after `StopAll`.
+    Quit,
+}
+
+/// A line of history, past tense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Exec succeeded.
+    Online {
+        /// Process id.
+        pid: i32,
+    },
+    /// It is ready.
+    Ready,
+    /// The main process ended.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// Milliseconds that it was up.
+        uptime_ms: u64,
+    },
+    /// A restart was planned in so many milliseconds (0 = at once).
+    RestartPlanned {
+        /// Delay.
+        delay_ms: u64,
+        /// Why it restarts.
+        cause: Cause,
+    },
+    /// A stop began.
+    Stopping {
+        /// Why.
+        cause: Cause,
+    },
+    /// It is down as wanted.
+    Stopped,
+    /// It was given up.
+    Errored {
+        /// Why.
+        cause: Cause,
+    },
+    /// It was removed from the list.
+    Deleted,
+    /// Its logs cannot be written, or can again (0).
+    LogTrouble {
+        /// Kernel error number, 0 when it works again.
+        errno: i32,
+    },
+}
+
+/// How one instance came out of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Up, and past its start check.
+    Up {
+        /// Process id.
+        pid: i32,
+    },
+    /// Down as asked, tree gone.
+    Down,
+    /// Removed.
+    Deleted,
+    /// It ended during its start check.
+    Died {
+        /// How.
+        exit: Exit,
+        /// Milliseconds after exec.
+        after_ms: u64,
+    },
+    /// It could not be spawned.
+    SpawnFailed {
+        /// Stage phrase.
+        stage: &'static str,
+        /// Kernel error number.
+        errno: i32,
+    },
+    /// Another command decided otherwise meanwhile.
+    Superseded,
+    /// Listed, not started (`autostart: false`); reset; signalled: nothing to wait for.
+    Done,
+}
+
+/// The outcome of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceOutcome {
+    /// Which.
+    pub instance: InstanceId,
+    /// App name.
+    pub app: String,
+    /// Index within the app.
+    pub index: u32,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// The result of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Refused: nothing was done.
+    Refused(CommandError),
+    /// Done, with the outcome of every instance that it concerned.
+    Done(Vec<InstanceOutcome>),
+}

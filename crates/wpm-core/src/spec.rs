@@ -1,0 +1,169 @@
+//! The desired configuration of an app: immutable, validated once, with a fingerprint.
+//!
+//! Sizes are bytes, times are [`Millis`]. Paths are absolute byte-free strings as the client
+//! resolved them; the core never looks at a file.
+
+use std::collections::BTreeMap;
+
+use crate::Millis;
+
+/// How an app is brought to an end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StopPolicy {
+    /// First signal (default SIGINT, 2).
+    pub signal: i32,
+    /// Time until SIGKILL (default 1600 ms).
+    pub kill_timeout: Millis,
+    /// Whether descendants belong to the app (`--no-treekill`: no).
+    pub tree: bool,
+    /// Ask by an IPC message `shutdown` first instead of the signal.
+    pub with_message: bool,
+}
+
+/// When an app is started again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RestartPolicy {
+    /// Whether at all (default yes).
+    pub autorestart: bool,
+    /// Exit codes after which it is not.
+    pub stop_exit_codes: Vec<i32>,
+    /// Uptime from which a run counts as stable (default 1000 ms, at least 100).
+    pub min_uptime: Millis,
+    /// Unstable exits within the sliding window after which it is given up (default 16).
+    pub max_restarts: u32,
+    /// Fixed delay; excludes `backoff`.
+    pub restart_delay: Option<Millis>,
+    /// First delay of a growing one (×1.5, at most 15 s, forgiven after 30 s up); the user's wish.
+    /// Without it and without `restart_delay`, the first restart after an unstable exit comes at
+    /// once and later ones grow from 100 ms in the same way.
+    pub backoff: Option<Millis>,
+    /// Resident memory of the whole tree above which it is restarted.
+    pub max_memory: Option<u64>,
+}
+
+/// Where output goes. Paths are without the instance suffix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct LogSpec {
+    /// stdout; `None` = the home's default.
+    pub out: Option<String>,
+    /// stderr; `None` = the home's default.
+    pub err: Option<String>,
+    /// Both (`--log`): `Some("")` means the default name.
+    pub both: Option<String>,
+    /// All instances into the same files.
+    pub merge: bool,
+    /// Nothing is written.
+    pub disabled: bool,
+    /// JSON lines.
+    pub json: bool,
+    /// Time prefix in day.js format.
+    pub date_format: Option<String>,
+    /// Rotation: size in bytes (0 = never); `None` = the home's default.
+    pub max_size: Option<u64>,
+    /// Rotated files kept; `None` = the home's default.
+    pub retain: Option<u32>,
+    /// gzip rotated files; `None` = the home's default.
+    pub compress: Option<bool>,
+    /// Cron rule of a rotation by time.
+    pub rotate_interval: Option<String>,
+}
+
+/// The desired configuration of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// Name of the app.
+    pub name: String,
+    /// Namespace (default `default`).
+    pub namespace: String,
+    /// Script or program, an absolute path; for a shell line, the line itself.
+    pub script: String,
+    /// Whether `script` is a command line for `interpreter -c`.
+    pub shell: bool,
+    /// Interpreter (a path, or a name to look up in the app's PATH); `None` = execute directly.
+    pub interpreter: Option<String>,
+    /// Its arguments, before the script.
+    pub interpreter_args: Vec<String>,
+    /// Arguments of the app.
+    pub args: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// Environment that the app was given: the caller's, with the app's own values over it.
+    pub env: BTreeMap<String, String>,
+    /// Names in `env` that the user wrote for this app (as against inherited).
+    pub own_env: Vec<String>,
+    /// Wanted number of instances, 1 or more.
+    pub instances: u32,
+    /// Whether instances were asked for (`-i`), which gives each its number.
+    pub instances_asked: bool,
+    /// pm2's word for it, shown in `jlist`: cluster or fork.
+    pub cluster: bool,
+    /// Variable that carries the index (default `NODE_APP_INSTANCE`).
+    pub instance_var: String,
+    /// Variable whose value grows by the index (`PORT`).
+    pub increment_var: Option<String>,
+    /// Start when the app is added or resurrected.
+    pub autostart: bool,
+    /// Time after exec during which a death is the outcome of the start (default 400 ms).
+    pub start_check: Millis,
+    /// Wait for the app to say that it is ready.
+    pub wait_ready: bool,
+    /// How long (default 3000 ms).
+    pub listen_timeout: Millis,
+    /// Restart policy.
+    pub restart: RestartPolicy,
+    /// Stop policy.
+    pub stop: StopPolicy,
+    /// Output.
+    pub log: LogSpec,
+    /// Pid file without instance suffix; `None` = the home's default.
+    pub pid_file: Option<String>,
+    /// Cron rule of restarts.
+    pub cron_restart: Option<String>,
+    /// User name or number.
+    pub uid: Option<String>,
+    /// Group name or number.
+    pub gid: Option<String>,
+    /// umask; `None` = 0o022.
+    pub umask: Option<u32>,
+    /// Nice value.
+    pub nice: i32,
+    /// Limit of open files, soft; `None` = what wpm was started with.
+    pub max_open_files: Option<u64>,
+    /// Version that the app's package file names, for display.
+    pub version: Option<String>,
+    /// Name of the user who started it, for display.
+    pub username: String,
+    /// Attributes that wpm keeps for others (pm2 keys without meaning here), as JSON text.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// What `restart` may change without a file. `None` leaves a field as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SpecChange {
+    /// `--update-env`: the caller's environment replaces the inherited part.
+    pub env: Option<BTreeMap<String, String>>,
+    /// New arguments after `--`.
+    pub args: Option<Vec<String>>,
+    /// New interpreter arguments.
+    pub interpreter_args: Option<Vec<String>>,
+    /// New name.
+    pub name: Option<String>,
+    /// New kill timeout.
+    pub kill_timeout: Option<Millis>,
+    /// New memory limit (`Some(None)` removes it).
+    pub max_memory: Option<Option<u64>>,
+    /// New restart delay.
+    pub restart_delay: Option<Option<Millis>>,
+    /// New backoff.
+    pub backoff: Option<Option<Millis>>,
+    /// New restart limit.
+    pub max_restarts: Option<u32>,
+    /// New autorestart.
+    pub autorestart: Option<bool>,
+    /// New stop codes.
+    pub stop_exit_codes: Option<Vec<i32>>,
+    /// New cron rule (`Some(None)` removes it).
+    pub cron_restart: Option<Option<String>>,
+    /// New date format.
+    pub date_format: Option<Option<String>>,
+}
