@@ -1,0 +1,137 @@
+//! Responses of the daemon.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::WireError;
+use crate::event::EventView;
+use crate::state::SavedExit;
+use crate::view::{AppView, DaemonView};
+
+/// Answer to [`crate::request::Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// [`crate::CONTRACT`] of the daemon.
+    pub contract: u32,
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: i32,
+    /// What it can do beyond the contract's first version.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+/// One response; a request gets any number of progress and event frames, then one that is final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// Number of the request.
+    pub id: u64,
+    /// What.
+    pub body: Body,
+}
+
+/// Content of a response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Body {
+    /// Refused or failed. Final.
+    Error {
+        /// Why.
+        error: WireError,
+    },
+    /// Answer to `ping`. Final.
+    Pong,
+    /// Answer to `list`. Final.
+    Apps {
+        /// In the order of their names.
+        apps: Vec<AppView>,
+    },
+    /// Answer to `status`. Final.
+    Daemon {
+        /// The daemon.
+        daemon: DaemonView,
+    },
+    /// An instance of a waiting request has its outcome.
+    Progress {
+        /// The outcome.
+        outcome: InstanceOutcome,
+    },
+    /// Answer to every changing request. Final.
+    Outcomes {
+        /// One for each instance concerned.
+        outcomes: Vec<InstanceOutcome>,
+        /// Remarks for the user (for instance that nothing was saved because the list is empty).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remarks: Vec<String>,
+    },
+    /// An event of a subscription.
+    Event {
+        /// The event.
+        event: EventView,
+    },
+    /// First frame of a subscription: it is in force.
+    Subscribed {
+        /// Events seen so far by this daemon.
+        seq: u64,
+    },
+}
+
+impl Body {
+    /// Whether the request is answered with it.
+    pub const fn is_final(&self) -> bool {
+        !matches!(self, Self::Progress { .. } | Self::Event { .. } | Self::Subscribed { .. })
+    }
+}
+
+/// How one instance came out of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceOutcome {
+    /// Public id.
+    pub id: u32,
+    /// App.
+    pub app: String,
+    /// Index.
+    pub index: u32,
+    /// How.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Outcomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Up and past its start check.
+    Up {
+        /// Process id.
+        pid: i32,
+    },
+    /// Down, whole tree gone.
+    Down,
+    /// Out of the list.
+    Deleted,
+    /// Ended within its start check.
+    Died {
+        /// How.
+        exit: SavedExit,
+        /// Milliseconds after exec.
+        after_ms: u64,
+        /// File of its stderr, for the client to show the last lines.
+        error_file: String,
+        /// Bytes of that file before this start.
+        error_offset: u64,
+    },
+    /// Could not be spawned.
+    SpawnFailed {
+        /// What was being done, as the object of "failed while …".
+        stage: String,
+        /// Kernel error number.
+        errno: i32,
+    },
+    /// Killed with SIGKILL and still there (a process in uninterruptible sleep).
+    StillAlive,
+    /// Another command decided otherwise meanwhile.
+    Superseded,
+    /// Done; nothing to wait for.
+    Done,
+}

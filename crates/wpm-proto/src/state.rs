@@ -1,0 +1,245 @@
+//! The state file (`state.json`) and the dump (`dump.json`): one schema, versioned, read for ever.
+//!
+//! Unknown fields are kept out, missing ones have defaults, so that older and newer files both load.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Configuration of one app on disk. Times are milliseconds, sizes bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedSpec {
+    /// Name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Script or program (absolute), or a command line where `shell` is set.
+    pub script: String,
+    /// Whether `script` is a line for `interpreter -c`.
+    pub shell: bool,
+    /// Interpreter; none = execute directly.
+    pub interpreter: Option<String>,
+    /// Arguments of the interpreter.
+    pub interpreter_args: Vec<String>,
+    /// Arguments of the app.
+    pub args: Vec<String>,
+    /// Working directory (absolute).
+    pub cwd: String,
+    /// Whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Names in `env` that were written for this app.
+    pub own_env: Vec<String>,
+    /// Number of instances, already counted out (`max` is resolved by the client).
+    pub instances: u32,
+    /// Whether instances were asked for.
+    pub instances_asked: bool,
+    /// pm2's `exec_mode`: cluster rather than fork.
+    pub cluster: bool,
+    /// Variable that carries the index.
+    pub instance_var: Option<String>,
+    /// Variable that grows by the index.
+    pub increment_var: Option<String>,
+    /// Start when added or resurrected.
+    pub autostart: bool,
+    /// Time after exec during which a death is the outcome of the start.
+    pub start_check_ms: Option<u64>,
+    /// Wait for readiness.
+    pub wait_ready: bool,
+    /// How long.
+    pub listen_timeout_ms: Option<u64>,
+    /// Restart by itself.
+    pub autorestart: bool,
+    /// Exit codes after which it is not restarted.
+    pub stop_exit_codes: Vec<i32>,
+    /// Uptime from which a run is stable.
+    pub min_uptime_ms: Option<u64>,
+    /// Unstable exits until it is given up.
+    pub max_restarts: Option<u32>,
+    /// Fixed restart delay.
+    pub restart_delay_ms: Option<u64>,
+    /// First delay of a growing one.
+    pub exp_backoff_restart_delay_ms: Option<u64>,
+    /// Memory limit of the tree.
+    pub max_memory_restart: Option<u64>,
+    /// First signal of a stop.
+    pub kill_signal: Option<i32>,
+    /// Time until SIGKILL.
+    pub kill_timeout_ms: Option<u64>,
+    /// Whether descendants belong to the app.
+    pub treekill: bool,
+    /// Ask by IPC message first.
+    pub shutdown_with_message: bool,
+    /// stdout file.
+    pub out_file: Option<String>,
+    /// stderr file.
+    pub error_file: Option<String>,
+    /// File of both; empty = default name.
+    pub log_file: Option<String>,
+    /// All instances into the same files.
+    pub merge_logs: bool,
+    /// Write nothing.
+    pub disable_logs: bool,
+    /// JSON lines.
+    pub log_json: bool,
+    /// Time prefix in day.js format.
+    pub log_date_format: Option<String>,
+    /// Rotation size.
+    pub log_max_size: Option<u64>,
+    /// Rotated files kept.
+    pub log_retain: Option<u32>,
+    /// gzip rotated files.
+    pub log_compress: Option<bool>,
+    /// Cron rule of rotation.
+    pub log_rotate_interval: Option<String>,
+    /// Pid file.
+    pub pid_file: Option<String>,
+    /// Cron rule of restarts.
+    pub cron_restart: Option<String>,
+    /// User.
+    pub uid: Option<String>,
+    /// Group.
+    pub gid: Option<String>,
+    /// umask.
+    pub umask: Option<u32>,
+    /// Nice value.
+    pub nice: i32,
+    /// Soft limit of open files.
+    pub max_open_files: Option<u64>,
+    /// Version of the app for display.
+    pub version: Option<String>,
+    /// Who started it.
+    pub username: String,
+    /// pm2 attributes kept for other tools; values are JSON text.
+    pub extra: BTreeMap<String, String>,
+}
+
+impl Default for SavedSpec {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            namespace: "default".to_owned(),
+            script: String::new(),
+            instances: 1,
+            autostart: true,
+            autorestart: true,
+            treekill: true,
+            shell: Default::default(),
+            interpreter: Default::default(),
+            interpreter_args: Default::default(),
+            args: Default::default(),
+            cwd: Default::default(),
+            env: Default::default(),
+            own_env: Default::default(),
+            instances_asked: Default::default(),
+            cluster: Default::default(),
+            instance_var: Default::default(),
+            increment_var: Default::default(),
+            start_check_ms: Default::default(),
+            wait_ready: Default::default(),
+            listen_timeout_ms: Default::default(),
+            stop_exit_codes: Default::default(),
+            min_uptime_ms: Default::default(),
+            max_restarts: Default::default(),
+            restart_delay_ms: Default::default(),
+            exp_backoff_restart_delay_ms: Default::default(),
+            max_memory_restart: Default::default(),
+            kill_signal: Default::default(),
+            kill_timeout_ms: Default::default(),
+            shutdown_with_message: Default::default(),
+            out_file: Default::default(),
+            error_file: Default::default(),
+            log_file: Default::default(),
+            merge_logs: Default::default(),
+            disable_logs: Default::default(),
+            log_json: Default::default(),
+            log_date_format: Default::default(),
+            log_max_size: Default::default(),
+            log_retain: Default::default(),
+            log_compress: Default::default(),
+            log_rotate_interval: Default::default(),
+            pid_file: Default::default(),
+            cron_restart: Default::default(),
+            uid: Default::default(),
+            gid: Default::default(),
+            umask: Default::default(),
+            nice: Default::default(),
+            max_open_files: Default::default(),
+            version: Default::default(),
+            username: Default::default(),
+            extra: Default::default(),
+        }
+    }
+}
+
+/// An end that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SavedExit {
+    /// Exit code.
+    Code(i32),
+    /// Signal number.
+    Signal(i32),
+    /// Nobody could say.
+    Unknown,
+}
+
+/// What was wanted of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SavedDesire {
+    /// Running.
+    #[default]
+    Up,
+    /// Not running.
+    Down,
+    /// Given up after a crash loop or a failed spawn; not started by itself.
+    Errored,
+}
+
+/// One instance on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedInstance {
+    /// Public id.
+    pub id: u32,
+    /// Index.
+    pub index: u32,
+    /// What was wanted.
+    pub desire: SavedDesire,
+    /// Restart counter.
+    pub restarts: u32,
+    /// Last end.
+    pub last_exit: Option<SavedExit>,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// One app on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedApp {
+    /// Configuration.
+    pub spec: SavedSpec,
+    /// Its instances.
+    pub instances: Vec<SavedInstance>,
+}
+
+/// Version of the schema that this release writes.
+pub const VERSION: u32 = 1;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Schema version; a reader refuses a newer one, and says so.
+    pub version: u32,
+    /// Which program wrote it.
+    #[serde(default)]
+    pub written_by: String,
+    /// Counts up with each write.
+    #[serde(default)]
+    pub generation: u64,
+    /// The apps.
+    #[serde(default)]
+    pub apps: Vec<SavedApp>,
+}

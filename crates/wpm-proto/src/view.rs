@@ -1,0 +1,100 @@
+//! What reading commands show: apps and instances as the daemon sees them at one moment.
+//!
+//! CPU and memory are not here: the client reads them from the kernel itself, so that looking costs
+//! the daemon nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::AppSpec;
+use crate::state::SavedExit;
+
+/// An end, on the wire.
+pub type ExitView = SavedExit;
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// Public id (pm2's `pm_id`).
+    pub id: u32,
+    /// Index within the app.
+    pub index: u32,
+    /// Process id of the app's main process, 0 where there is none.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot: a pid with another one is a stranger.
+    pub start_time: u64,
+    /// Process id of its shim, 0 where there is none: all its descendants are the app's tree.
+    pub shim_pid: i32,
+    /// pm2's word: `online stopping stopped launching errored` or `waiting restart`.
+    pub status: String,
+    /// Why, in a few words, where the state alone does not tell (`exit 1`, `crash loop`, `memory`).
+    pub reason: Option<String>,
+    /// Restarts since it was created or reset.
+    pub restarts: u32,
+    /// Unstable exits in the present window.
+    pub unstable: u32,
+    /// When exec succeeded, milliseconds since 1970; 0 before.
+    pub started_ms: u64,
+    /// When it was created or last started by hand, milliseconds since 1970.
+    pub created_ms: u64,
+    /// Last end that was seen.
+    pub last_exit: Option<ExitView>,
+    /// Milliseconds until the next restart, while one is waited for.
+    pub restart_in_ms: Option<u64>,
+    /// Kernel error number of the last failed log write, 0 while logs work.
+    pub log_errno: i32,
+    /// Bytes of output given up on a full disk.
+    pub log_dropped: u64,
+    /// File of stdout; empty = discarded.
+    pub out_file: String,
+    /// File of stderr; empty = discarded.
+    pub error_file: String,
+    /// File of both, where asked for.
+    pub log_file: Option<String>,
+    /// Pid file.
+    pub pid_file: String,
+}
+
+/// One app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppView {
+    /// Name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Version of the app, where known.
+    pub version: Option<String>,
+    /// Whether it runs as pm2's cluster mode.
+    pub cluster: bool,
+    /// Wanted number of instances.
+    pub wanted: u32,
+    /// User that it runs as.
+    pub username: String,
+    /// Whether its output is prefixed or JSON (`logs` does not add a time then).
+    pub stamped: bool,
+    /// Configuration; only where detail was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Box<AppSpec>>,
+    /// Instances in the order of their index.
+    pub instances: Vec<InstanceView>,
+}
+
+/// The daemon itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonView {
+    /// Process id of the daemon.
+    pub pid: i32,
+    /// Process id of the keeper.
+    pub keeper_pid: i32,
+    /// How often the keeper has started the daemon.
+    pub starts: u32,
+    /// Version.
+    pub version: String,
+    /// When it started, milliseconds since 1970.
+    pub started_ms: u64,
+    /// Trouble with writing the state, where there is any.
+    pub storage_trouble: Option<String>,
+    /// Open clients.
+    pub clients: u32,
+    /// Open descriptors and their limit.
+    pub descriptors: (u64, u64),
+}
