@@ -147,6 +147,12 @@ pub enum Outcome {
         /// Kernel error number.
         errno: i32,
     },
+    /// Processes of it are left although they were killed several times (a disk or a network file
+    /// system that hangs); wpm goes on trying, the command waits no longer.
+    StillAlive {
+        /// Process id of its main process.
+        pid: i32,
+    },
     /// Another command decided otherwise meanwhile.
     Superseded,
     /// Listed, not started (`autostart: false`); reset; signalled: nothing to wait for.

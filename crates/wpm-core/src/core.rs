@@ -30,6 +30,9 @@ pub struct RestoredInstance {
     pub desired: Desired,
     /// Whether it had been given up.
     pub errored: bool,
+    /// Whether it is down because it ended by itself ([`Instance::is_finished`]): a cron rule may
+    /// start it again, which it does not do to what the user stopped.
+    pub finished: bool,
     /// Restart counter.
     pub restarts: u32,
     /// Last end.

@@ -112,6 +112,8 @@ pub enum CommandError {
         /// Why, a full sentence fragment in lower case.
         reason: String,
     },
+    /// `StopAll` was asked before: the daemon is about to end.
+    ShuttingDown,
     /// No process to signal: the instances are down.
     NotRunning {
         /// The selector as typed.

@@ -154,6 +154,16 @@ impl Instance {
         }
     }
 
+    /// Whether it was given up (for the state file).
+    pub const fn is_errored(&self) -> bool {
+        matches!(self.state, State::Errored)
+    }
+
+    /// Whether it is down because it ended by itself and its policy lets it rest (for the state file).
+    pub const fn is_finished(&self) -> bool {
+        matches!((&self.state, &self.cause), (State::Stopped, Cause::Finished(_)))
+    }
+
     /// pm2's word for the state: `online stopping stopped launching errored` or `waiting restart`.
     pub const fn status(&self) -> &'static str {
         match self.state {
