@@ -77,9 +77,15 @@ impl Home {
     pub fn log_locks(&self) -> PathBuf {
         self.run().join("locks")
     }
-    /// Socket of the shim of one run.
-    pub fn shim_socket(&self, run: u64) -> PathBuf {
-        self.run().join(format!("{run}.sock"))
+    /// Socket of the shim of one run. Instance and run are in the name, so that a live run is
+    /// recognised even where the journal is lost.
+    pub fn shim_socket(&self, instance: u32, run: u64) -> PathBuf {
+        self.run().join(format!("{instance}.{run}.sock"))
+    }
+    /// Instance and run of a file name that [`Home::shim_socket`] made.
+    pub fn parse_shim_socket(name: &str) -> Option<(u32, u64)> {
+        let (instance, run) = name.strip_suffix(".sock")?.split_once('.')?;
+        Some((instance.parse().ok()?, run.parse().ok()?))
     }
     /// Log files of apps.
     pub fn logs(&self) -> PathBuf {
