@@ -1,0 +1,371 @@
+//! Follows log files with inotify: growth, rotation, truncation, deletion, files that come later.
+//!
+//! Reads only what a change has announced. Invariant: every whole line of every file is reported once;
+//! when a file is replaced, the old one is read to its end first.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+
+use super::Line;
+
+/// Most bytes that one file is read for before the others have their turn.
+const TURN: usize = 1024 * 1024;
+/// Bytes of one read.
+const CHUNK: usize = 64 * 1024;
+/// A line longer than this is reported in pieces.
+const MAX_LINE: usize = 1024 * 1024;
+/// Pause between looks where the kernel has no watch left to give.
+const BLIND_PAUSE: Duration = Duration::from_millis(250);
+
+/// From where a file is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// From this offset.
+    Offset(u64),
+    /// From the end that it has now.
+    End,
+}
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wake {
+    /// Files may have changed.
+    pub files: bool,
+    /// The caller's own descriptor is readable.
+    pub other: bool,
+}
+
+#[derive(Debug)]
+struct Followed {
+    path: PathBuf,
+    file: Option<File>,
+    identity: (u64, u64),
+    offset: u64,
+    partial: Vec<u8>,
+    watch: Option<i32>,
+    due: bool,
+}
+
+/// Follows any number of files.
+#[derive(Debug)]
+pub struct Follower {
+    inotify: OwnedFd,
+    files: Vec<Followed>,
+    folders: HashMap<PathBuf, i32>,
+    blind: bool,
+}
+
+impl Follower {
+    /// Follows nothing yet.
+    ///
+    /// # Errors
+    /// When the kernel gives no inotify instance.
+    pub fn new() -> io::Result<Self> {
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        Ok(Self { inotify, files: Vec::new(), folders: HashMap::new(), blind: false })
+    }
+
+    /// Adds a file, which need not exist yet; its lines carry the number of files added before it.
+    pub fn add(&mut self, path: &Path, from: From) {
+        // The folder is watched before the file is opened: a replacement in between is seen.
+        if let Some(folder) = path.parent().filter(|folder| !self.folders.contains_key(*folder)) {
+            let mask = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+            match inotify::add_watch(&self.inotify, folder, mask) {
+                Ok(watch) => {
+                    self.folders.insert(folder.to_owned(), watch);
+                }
+                Err(_) => self.blind = true,
+            }
+        }
+        let mut followed = Followed {
+            path: path.to_owned(),
+            file: None,
+            identity: (0, 0),
+            offset: 0,
+            partial: Vec::new(),
+            watch: None,
+            due: true,
+        };
+        self.blind |= !followed.open(&self.inotify);
+        if let Some(file) = &followed.file {
+            followed.offset = match from {
+                From::Offset(offset) => offset,
+                From::End => file.metadata().map_or(0, |data| data.len()),
+            };
+        }
+        self.files.push(followed);
+    }
+
+    /// Waits until a file changes or `other` is readable, at most `limit`.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub fn wait(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> io::Result<Wake> {
+        let mut limit = limit;
+        if self.blind {
+            limit = Some(limit.unwrap_or(BLIND_PAUSE).min(BLIND_PAUSE));
+        }
+        if self.files.iter().any(|file| file.due) {
+            limit = Some(Duration::ZERO);
+        }
+        let limit = limit.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        let mut fds = Vec::with_capacity(2);
+        fds.push(PollFd::new(&self.inotify, PollFlags::IN));
+        if let Some(other) = &other {
+            fds.push(PollFd::new(other, PollFlags::IN));
+        }
+        match poll(&mut fds, limit.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Wake::default()),
+            Err(errno) => return Err(errno.into()),
+        }
+        let due = self.blind || self.files.iter().any(|file| file.due);
+        Ok(Wake {
+            files: due || !fds[0].revents().is_empty(),
+            other: fds.get(1).is_some_and(|fd| !fd.revents().is_empty()),
+        })
+    }
+
+    /// The lines that have come since the last call.
+    pub fn lines(&mut self) -> Vec<Line> {
+        self.mark_changed();
+        let mut lines = Vec::new();
+        let mut blind = self.blind;
+        for (source, file) in self.files.iter_mut().enumerate() {
+            if file.due || self.blind {
+                blind |= !file.read(&self.inotify, source, &mut lines);
+            }
+        }
+        self.blind = blind;
+        lines
+    }
+
+    /// What stands behind the last line end of each file, for the end of following.
+    pub fn take_partial(&mut self) -> Vec<Line> {
+        let files = self.files.iter_mut().enumerate();
+        files
+            .filter(|(_, file)| !file.partial.is_empty())
+            .map(|(source, file)| Line { source, bytes: std::mem::take(&mut file.partial) })
+            .collect()
+    }
+
+    fn mark_changed(&mut self) {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 8192];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        while let Ok(event) = reader.next() {
+            if event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) {
+                self.files.iter_mut().for_each(|file| file.due = true);
+                continue;
+            }
+            let wd = event.wd();
+            if let Some(file) = self.files.iter_mut().find(|file| file.watch == Some(wd)) {
+                file.due = true;
+                continue;
+            }
+            let Some(folder) = self.folders.iter().find(|(_, watch)| **watch == wd).map(|(folder, _)| folder)
+            else {
+                continue;
+            };
+            let Some(name) = event.file_name() else { continue };
+            let name = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
+            let path = folder.join::<&std::ffi::OsStr>(name);
+            self.files.iter_mut().filter(|file| file.path == path).for_each(|file| file.due = true);
+        }
+    }
+}
+
+impl Followed {
+    /// Opens the file that stands under the path now. Says whether it can be watched.
+    fn open(&mut self, inotify: &OwnedFd) -> bool {
+        if let Some(watch) = self.watch.take() {
+            // The kernel has removed the watch of a deleted file already.
+            let _gone = inotify::remove_watch(inotify, watch);
+        }
+        self.offset = 0;
+        self.identity = (0, 0);
+        self.file = File::open(&self.path).ok();
+        let Some(file) = &self.file else { return true };
+        self.identity = file.metadata().map_or((0, 0), |data| (data.dev(), data.ino()));
+        let mask =
+            inotify::WatchFlags::MODIFY | inotify::WatchFlags::MOVE_SELF | inotify::WatchFlags::DELETE_SELF;
+        self.watch = inotify::add_watch(inotify, &self.path, mask).ok();
+        self.due = true;
+        self.watch.is_some()
+    }
+
+    /// Reads what is new; says whether the file can be watched.
+    fn read(&mut self, inotify: &OwnedFd, source: usize, lines: &mut Vec<Line>) -> bool {
+        self.due = false;
+        // Looked at before reading: whoever replaced the file wrote his last to the old one before.
+        let replaced = fs::metadata(&self.path).is_ok_and(|data| (data.dev(), data.ino()) != self.identity);
+        self.read_new(source, lines);
+        if !replaced || self.due {
+            return true;
+        }
+        if !self.partial.is_empty() {
+            lines.push(Line { source, bytes: std::mem::take(&mut self.partial) });
+        }
+        let watched = self.open(inotify);
+        self.read_new(source, lines);
+        watched
+    }
+
+    fn read_new(&mut self, source: usize, lines: &mut Vec<Line>) {
+        let Some(file) = &self.file else { return };
+        if file.metadata().is_ok_and(|data| data.len() < self.offset) {
+            self.offset = 0;
+            self.partial.clear();
+        }
+        let mut chunk = vec![0; CHUNK];
+        let mut turn = 0;
+        loop {
+            let read = match file.read_at(&mut chunk, self.offset) {
+                Ok(read) => read,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => 0,
+            };
+            if read == 0 {
+                self.due = false;
+                return;
+            }
+            self.offset += read as u64;
+            for piece in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
+                self.partial.extend_from_slice(piece);
+                if self.partial.last() == Some(&b'\n') {
+                    self.partial.pop();
+                    lines.push(Line { source, bytes: std::mem::take(&mut self.partial) });
+                } else if self.partial.len() >= MAX_LINE {
+                    lines.push(Line { source, bytes: std::mem::take(&mut self.partial) });
+                }
+            }
+            turn += read;
+            if turn >= TURN {
+                self.due = true;
+                return;
+            }
+        }
+    }
+}
+
+impl AsFd for Follower {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Long enough for a loaded machine; a wait ends with the event.
+    const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+
+    fn append(path: &Path, text: &str) {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).expect("opened");
+        file.write_all(text.as_bytes()).expect("written");
+    }
+
+    /// Waits for so many lines.
+    fn next(follower: &mut Follower, count: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let wake = follower.wait(None, PATIENCE).expect("waited");
+            assert!(wake.files, "only saw {seen:?}");
+            seen.extend(
+                follower.lines().into_iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()),
+            );
+        }
+        seen
+    }
+
+    #[test]
+    fn growth_is_reported_line_by_line() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("a.log");
+        append(&path, "old\nhalf");
+        let mut follower = Follower::new().expect("inotify");
+        follower.add(&path, From::Offset(4));
+        assert!(follower.lines().is_empty());
+        append(&path, " done\nnext\n");
+        assert_eq!(next(&mut follower, 2), ["half done", "next"]);
+        append(&path, "rest");
+        follower.wait(None, PATIENCE).expect("waited");
+        assert!(follower.lines().is_empty());
+        assert_eq!(follower.take_partial()[0].bytes, b"rest");
+    }
+
+    #[test]
+    fn rotation_loses_nothing() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("a.log");
+        append(&path, "");
+        let mut follower = Follower::new().expect("inotify");
+        follower.add(&path, From::End);
+        append(&path, "1\n2\n");
+        fs::rename(&path, dir.path().join("a.log.1")).expect("renamed");
+        append(&path, "3\n");
+        assert_eq!(next(&mut follower, 3), ["1", "2", "3"]);
+        fs::rename(&path, dir.path().join("a.log.1")).expect("renamed");
+        assert!(follower.lines().is_empty());
+        append(&path, "4\n");
+        assert_eq!(next(&mut follower, 1), ["4"]);
+    }
+
+    #[test]
+    fn truncation_begins_again() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("a.log");
+        append(&path, "long enough\n");
+        let mut follower = Follower::new().expect("inotify");
+        follower.add(&path, From::End);
+        assert!(follower.lines().is_empty());
+        File::create(&path).expect("truncated");
+        assert!(follower.lines().is_empty());
+        append(&path, "new\n");
+        assert_eq!(next(&mut follower, 1), ["new"]);
+    }
+
+    #[test]
+    fn a_file_that_comes_later_is_read_from_its_start() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("late.log");
+        let mut follower = Follower::new().expect("inotify");
+        follower.add(&path, From::End);
+        assert!(follower.lines().is_empty());
+        append(&path, "hello\n");
+        assert_eq!(next(&mut follower, 1), ["hello"]);
+        fs::remove_file(&path).expect("removed");
+        assert!(follower.lines().is_empty());
+        append(&path, "again\n");
+        assert_eq!(next(&mut follower, 1), ["again"]);
+    }
+
+    #[test]
+    fn many_files_take_turns_and_lose_no_line() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut follower = Follower::new().expect("inotify");
+        let paths = [dir.path().join("a"), dir.path().join("b")];
+        for path in &paths {
+            follower.add(path, From::End);
+        }
+        let text: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+        paths.iter().for_each(|path| append(path, &text));
+        let mut next_number = [0, 0];
+        while next_number != [200_000, 200_000] {
+            follower.wait(None, PATIENCE).expect("waited");
+            for line in follower.lines() {
+                assert_eq!(line.bytes, next_number[line.source].to_string().as_bytes());
+                next_number[line.source] += 1;
+            }
+        }
+    }
+}

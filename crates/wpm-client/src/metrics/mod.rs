@@ -1,0 +1,157 @@
+//! CPU and memory of running apps, read from the kernel by whoever looks.
+//!
+//! The daemon has no part in it, so looking costs it nothing. One pass over `/proc` serves all
+//! instances. Invariant: a process id whose start time differs is a stranger and counts for nothing.
+
+mod procfs;
+mod samples;
+
+use std::collections::HashMap;
+
+use rustix::time::{ClockId, clock_gettime};
+use wpm_proto::home::Home;
+use wpm_proto::view::InstanceView;
+
+use procfs::Process;
+use samples::{Sample, Samples};
+
+/// What an instance's process tree uses.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Percent of one CPU, since the last look; since its start where there was none.
+    pub cpu: f64,
+    /// Resident bytes.
+    pub memory: u64,
+    /// Processes in the tree.
+    pub processes: u32,
+}
+
+/// Usage of every instance that runs, by public id.
+pub fn measure<'a>(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> HashMap<u32, Usage> {
+    let instances: Vec<&InstanceView> = instances.filter(|instance| instance.pid > 0).collect();
+    if instances.is_empty() {
+        return HashMap::new();
+    }
+    let table = Table::new(procfs::all());
+    let mut samples = Samples::load(home);
+    let now = boottime_ms();
+    let usage = instances
+        .iter()
+        .filter_map(|instance| {
+            let totals = table.tree(instance)?;
+            let sample = Sample { at_ms: now, ticks: totals.ticks };
+            let per_second = rustix::param::clock_ticks_per_second();
+            let started = instance.start_time * 1000 / per_second;
+            let earlier = samples.exchange((instance.pid, instance.start_time), sample);
+            let earlier = earlier.unwrap_or(Sample { at_ms: started, ticks: 0 });
+            let milliseconds = now.saturating_sub(earlier.at_ms).max(1);
+            let ticks = totals.ticks.saturating_sub(earlier.ticks);
+            #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
+            let cpu = ticks as f64 * 100_000.0 / (per_second as f64 * milliseconds as f64);
+            Some((instance.id, Usage { cpu, memory: totals.memory, processes: totals.processes }))
+        })
+        .collect();
+    samples.store(home);
+    usage
+}
+
+fn boottime_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    ticks: u64,
+    memory: u64,
+    processes: u32,
+}
+
+/// All processes, with who is whose child.
+struct Table {
+    processes: HashMap<i32, Process>,
+    children: HashMap<i32, Vec<i32>>,
+}
+
+impl Table {
+    fn new(list: Vec<Process>) -> Self {
+        let mut processes = HashMap::with_capacity(list.len());
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::with_capacity(list.len());
+        for process in list {
+            children.entry(process.parent).or_default().push(process.pid);
+            processes.insert(process.pid, process);
+        }
+        Self { processes, children }
+    }
+
+    /// Sums up the main process, its descendants, and what its shim has inherited from them.
+    fn tree(&self, instance: &InstanceView) -> Option<Totals> {
+        let main = self.processes.get(&instance.pid)?;
+        if main.start_time != instance.start_time {
+            return None;
+        }
+        let mut todo = vec![instance.pid];
+        if instance.shim_pid > 0 {
+            let inherited = self.children.get(&instance.shim_pid).into_iter().flatten();
+            todo.extend(inherited.filter(|pid| **pid != instance.pid));
+        }
+        let mut totals = Totals::default();
+        while let Some(process) = todo.pop().and_then(|pid| self.processes.get(&pid)) {
+            totals.ticks += process.ticks;
+            totals.memory += process.memory;
+            totals.processes += 1;
+            todo.extend(self.children.get(&process.pid).into_iter().flatten());
+        }
+        Some(totals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32) -> Process {
+        Process { pid, parent, start_time: 7, ticks: 10, memory: 100 }
+    }
+
+    fn instance(pid: i32, shim_pid: i32) -> InstanceView {
+        serde_json::from_value(serde_json::json!({
+            "id": 0, "index": 0, "pid": pid, "start_time": 7, "shim_pid": shim_pid, "status": "online",
+            "reason": null, "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0, "last_exit": null,
+            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
+            "log_file": null, "pid_file": ""
+        }))
+        .expect("complete")
+    }
+
+    #[test]
+    fn the_tree_is_the_app_its_descendants_and_the_orphans_at_its_shim() {
+        let table = Table::new(vec![
+            process(10, 1),
+            process(11, 10),
+            process(12, 11),
+            process(13, 10),
+            process(14, 13),
+            process(99, 1),
+        ]);
+        let totals = table.tree(&instance(11, 10)).expect("runs");
+        assert_eq!((totals.processes, totals.memory, totals.ticks), (4, 400, 40));
+        // Taken over by a shim that is not its parent.
+        let totals = table.tree(&instance(13, 99)).expect("runs");
+        assert_eq!(totals.processes, 2);
+        assert!(table.tree(&InstanceView { start_time: 8, ..instance(11, 10) }).is_none());
+        assert!(table.tree(&instance(1000, 10)).is_none());
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_memory() {
+        let me = i32::try_from(std::process::id()).expect("a pid");
+        let all = procfs::all();
+        let found = all.iter().find(|process| process.pid == me).expect("runs");
+        assert!(found.memory > 0 && found.start_time > 0);
+        let dir = tempfile::tempdir().expect("temp dir");
+        let seen = InstanceView { start_time: found.start_time, ..instance(me, 0) };
+        let usage = measure(&Home::new(dir.path()), std::iter::once(&seen));
+        assert!(usage[&0].processes >= 1 && usage[&0].memory > 0 && usage[&0].cpu >= 0.0);
+    }
+}

@@ -1,0 +1,108 @@
+//! CPU times of an earlier look, from which the next one computes a rate.
+//!
+//! A cache in the home's run folder: what is missing, unreadable or cannot be written only makes the
+//! first figure an average since the start.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use wpm_proto::home::Home;
+
+/// A sample is replaced when it is at least this old, in milliseconds: two looks in quick succession
+/// would compare a few clock ticks.
+const MIN_AGE: u64 = 500;
+
+/// CPU time of a tree at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sample {
+    /// Milliseconds since boot.
+    pub(super) at_ms: u64,
+    /// Clock ticks.
+    pub(super) ticks: u64,
+}
+
+/// A process that is not mistaken for a later one: pid and start time.
+type Key = (i32, u64);
+
+/// Samples of one home.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    old: HashMap<Key, Sample>,
+    new: HashMap<Key, Sample>,
+    changed: bool,
+}
+
+impl Samples {
+    pub(super) fn load(home: &Home) -> Self {
+        let text = fs::read_to_string(home.cpu_samples()).unwrap_or_default();
+        Self { old: text.lines().filter_map(parse).collect(), ..Self::default() }
+    }
+
+    /// Gives the sample to compare with, and keeps the new one where that is old enough.
+    pub(super) fn exchange(&mut self, key: Key, sample: Sample) -> Option<Sample> {
+        let old = self.old.get(&key).copied().filter(|old| old.at_ms < sample.at_ms);
+        let keep = match old {
+            Some(old) if sample.at_ms - old.at_ms < MIN_AGE => old,
+            _ => sample,
+        };
+        self.changed |= keep == sample;
+        self.new.insert(key, keep);
+        // A rate over a few ticks says nothing; the average since the start does.
+        old.filter(|old| sample.at_ms - old.at_ms >= MIN_AGE / 5)
+    }
+
+    pub(super) fn store(&self, home: &Home) {
+        if !self.changed {
+            return;
+        }
+        let mut text = String::with_capacity(self.new.len() * 40);
+        for ((pid, start), sample) in &self.new {
+            let _written = writeln!(text, "{pid} {start} {} {}", sample.at_ms, sample.ticks);
+        }
+        // Renamed into place: two clients at once must not mix their lines.
+        let path = home.cpu_samples();
+        let temporary = path.with_extension(std::process::id().to_string());
+        if fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path)).is_err() {
+            let _absent = fs::remove_file(&temporary);
+        }
+    }
+}
+
+fn parse(line: &str) -> Option<(Key, Sample)> {
+    let mut fields = line.split(' ');
+    let key = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((key, Sample { at_ms: fields.next()?.parse().ok()?, ticks: fields.next()?.parse().ok()? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_kept_until_it_is_worth_replacing() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = Home::new(dir.path());
+        fs::create_dir(home.run()).expect("created");
+        let look = |at_ms, ticks| {
+            let mut samples = Samples::load(&home);
+            let earlier = samples.exchange((1, 2), Sample { at_ms, ticks });
+            samples.store(&home);
+            earlier.map(|sample| sample.at_ms)
+        };
+        assert_eq!(look(1000, 1), None);
+        assert_eq!(look(1050, 2), None);
+        assert_eq!(look(1200, 3), Some(1000));
+        assert_eq!(look(1600, 4), Some(1000));
+        assert_eq!(look(1800, 5), Some(1600));
+        // After a reboot the clock begins again.
+        assert_eq!(look(10, 5), None);
+    }
+
+    #[test]
+    fn a_damaged_file_is_no_file() {
+        assert_eq!(parse("1 2 3"), None);
+        assert_eq!(parse("x 2 3 4"), None);
+        assert_eq!(parse("1 2 3 4"), Some(((1, 2), Sample { at_ms: 3, ticks: 4 })));
+    }
+}

@@ -1,0 +1,159 @@
+//! Starts the keeper (which starts the daemon) where nobody answers, and waits until somebody does.
+//!
+//! One client starts at a time, under `spawn.lock`; the others wait for the lock and find the daemon up.
+//! Waiting is on the kernel: changes of the home, and the end of the keeper's first process.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use interprocess::local_socket::Stream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+use wpm_proto::home::Home;
+
+use crate::connect::{connect, is_absent};
+use crate::{Error, home as private_home};
+
+/// How long a daemon may take to come up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of the daemon's log is shown when it does not.
+const LOG_LINES: usize = 8;
+/// First pause between a socket that is bound and one that listens; doubled up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// Longest time without an attempt to connect, whatever the kernel reports.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts the daemon unless somebody else just did. Says with the connection whether it was us.
+pub(crate) fn spawn(home: &Home, program: &Path) -> Result<(Stream, bool), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    private_home::prepare(home)?;
+    let lock_path = home.spawn_lock();
+    let lock = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(Error::file("open", &lock_path))?;
+    lock.lock().map_err(Error::file("lock", &lock_path))?;
+    match connect(&home.socket(), PATIENCE) {
+        Ok(stream) => return Ok((stream, false)),
+        Err(cause) if is_absent(&cause) => {}
+        Err(cause) => return Err(Error::Connect { path: home.socket(), cause }),
+    }
+    // The watch stands before the keeper runs: whatever it does in the home is seen.
+    let changes = watch(home)?;
+    let log_path = home.daemon_log();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log_path)
+        .map_err(Error::file("open", &log_path))?;
+    let log_start = log.metadata().map_err(Error::file("look at", &log_path))?.len();
+    let mut keeper = launch(home, program, log)?;
+    let fail = |reason: String| Error::DaemonStart {
+        home: home.path().to_owned(),
+        reason,
+        log: tail(&log_path, log_start),
+    };
+    wait(home, &changes, &mut keeper, deadline).map_err(fail).map(|stream| (stream, true))
+}
+
+fn launch(home: &Home, program: &Path, log: File) -> Result<Child, Error> {
+    let log_again = log.try_clone().map_err(Error::file("open", home.daemon_log()))?;
+    // Its own process group, so that Ctrl-C in this terminal does not reach it before it has made
+    // itself a session.
+    Command::new(program)
+        .arg0("wpm")
+        .arg("__keeper")
+        .arg(home.path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log_again)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .map_err(Error::file("execute", program))
+}
+
+fn watch(home: &Home) -> Result<OwnedFd, Error> {
+    let failed = |errno: rustix::io::Errno| Error::file("watch", home.path())(errno.into());
+    let changes =
+        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(failed)?;
+    let mask = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CLOSE_WRITE;
+    inotify::add_watch(&changes, home.path(), mask).map_err(failed)?;
+    Ok(changes)
+}
+
+fn wait(home: &Home, changes: &OwnedFd, keeper: &mut Child, deadline: Instant) -> Result<Stream, String> {
+    let pid = rustix::process::Pid::from_child(keeper);
+    let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        .map_err(|errno| errno.to_string())?;
+    let mut ended = Some(ended);
+    let mut pause = FIRST_PAUSE;
+    let socket = home.socket();
+    loop {
+        match connect(&socket, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(cause) if is_absent(&cause) => {}
+            Err(cause) => return Err(format!("cannot connect to {}: {cause}", socket.display())),
+        }
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            return Err(format!("nobody listens on {} after {} s", socket.display(), PATIENCE.as_secs()));
+        };
+        // Between `bind` and `listen` the socket is there and refuses; no event tells the end of that.
+        let limit = if socket.exists() {
+            let limit = pause;
+            pause = (pause * 2).min(MAX_PAUSE);
+            limit
+        } else {
+            MAX_PAUSE
+        };
+        let limit = Timespec::try_from(limit.min(left)).map_err(|error| error.to_string())?;
+        let mut fds = Vec::with_capacity(2);
+        fds.push(PollFd::new(changes, PollFlags::IN));
+        if let Some(ended) = &ended {
+            fds.push(PollFd::new(ended, PollFlags::IN));
+        }
+        match poll(&mut fds, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.to_string()),
+        }
+        let keeper_ended = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+        drain(changes);
+        if keeper_ended {
+            // A first process that ends well has left a detached one behind.
+            let status = keeper.wait().map_err(|error| error.to_string())?;
+            if !status.success() {
+                return Err(format!("its first process ended with {status}"));
+            }
+            ended = None;
+        }
+    }
+}
+
+/// Throws the events away; that there were some is all that counts.
+fn drain(changes: &OwnedFd) {
+    let mut buffer = [0_u8; 4096];
+    while matches!(rustix::io::read(changes, &mut buffer), Ok(read) if read > 0) {}
+}
+
+fn tail(log: &Path, start: u64) -> Vec<String> {
+    let mut text = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        file.seek(SeekFrom::Start(start))?;
+        file.take(64 * 1024).read_to_end(&mut text)
+    });
+    if read.is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}

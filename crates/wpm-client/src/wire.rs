@@ -1,0 +1,141 @@
+//! One connection: length-prefixed JSON frames over a blocking stream, with a deadline.
+//!
+//! Knows frames and nothing of what they say. Invariant: bytes that were read beyond one frame are
+//! kept for the next.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use interprocess::local_socket::Stream;
+use interprocess::local_socket::traits::Stream as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wpm_proto::frame;
+
+use crate::Error;
+
+/// When an answer must have come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    allowed: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(allowed: Duration) -> Self {
+        Self { at: Instant::now() + allowed, allowed }
+    }
+
+    fn left(&self) -> Result<Duration, Error> {
+        match self.at.checked_duration_since(Instant::now()) {
+            Some(left) if !left.is_zero() => Ok(left),
+            _ => Err(Error::TimedOut(self.allowed)),
+        }
+    }
+}
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: Stream,
+    buffer: Vec<u8>,
+    /// Start of the bytes that are not used up.
+    start: usize,
+    timed: bool,
+}
+
+/// Puts a value into a frame behind what is there already.
+pub(crate) fn push_frame(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
+    let payload = serde_json::to_vec(value).map_err(|cause| Error::Protocol(cause.to_string()))?;
+    out.extend(frame::encode(&payload).map_err(Error::TooLarge)?);
+    Ok(())
+}
+
+impl Connection {
+    pub(crate) const fn new(stream: Stream) -> Self {
+        Self { stream, buffer: Vec::new(), start: 0, timed: false }
+    }
+
+    /// Writes all of it; a daemon that does not read is given up at the deadline.
+    pub(crate) fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), Error> {
+        self.stream.set_send_timeout(Some(deadline.left()?)).map_err(Error::Talk)?;
+        (&self.stream).write_all(bytes).map_err(|cause| in_time(cause, Some(deadline)))
+    }
+
+    /// The next frame. Without a deadline it waits for as long as it takes.
+    pub(crate) fn read<T: DeserializeOwned>(&mut self, deadline: Option<Deadline>) -> Result<T, Error> {
+        loop {
+            if let Some(value) = self.take()? {
+                return Ok(value);
+            }
+            match deadline {
+                Some(deadline) => {
+                    self.stream.set_recv_timeout(Some(deadline.left()?)).map_err(Error::Talk)?;
+                    self.timed = true;
+                }
+                None if self.timed => {
+                    self.stream.set_recv_timeout(None).map_err(Error::Talk)?;
+                    self.timed = false;
+                }
+                None => {}
+            }
+            self.fill(deadline)?;
+        }
+    }
+
+    /// A frame that has been read already.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        let Some((prefix, rest)) = self.buffer[self.start..].split_first_chunk::<{ frame::PREFIX }>() else {
+            return Ok(None);
+        };
+        let length = frame::length(*prefix)
+            .map_err(|length| Error::Protocol(format!("a frame of {length} bytes was announced")))?;
+        let Some(payload) = rest.get(..length) else { return Ok(None) };
+        let value = serde_json::from_slice(payload)
+            .map_err(|cause| Error::Protocol(format!("frame of {length} bytes: {cause}")))?;
+        self.start += frame::PREFIX + length;
+        if self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+        }
+        Ok(Some(value))
+    }
+
+    /// Reads once.
+    pub(crate) fn fill(&mut self, deadline: Option<Deadline>) -> Result<(), Error> {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        let used = self.buffer.len();
+        self.buffer.resize(used + 32 * 1024, 0);
+        let outcome = loop {
+            match (&self.stream).read(&mut self.buffer[used..]) {
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
+            }
+        };
+        self.buffer.truncate(used + outcome.as_ref().map_or(0, |read| *read));
+        match outcome {
+            Ok(0) => Err(Error::Lost),
+            Ok(_) => Ok(()),
+            Err(cause) => Err(in_time(cause, deadline)),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        match &self.stream {
+            Stream::UdSocket(socket) => socket.as_fd(),
+        }
+    }
+}
+
+fn in_time(cause: io::Error, deadline: Option<Deadline>) -> Error {
+    match (cause.kind(), deadline) {
+        (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(deadline)) => {
+            Error::TimedOut(deadline.allowed)
+        }
+        _ => Error::Talk(cause),
+    }
+}
