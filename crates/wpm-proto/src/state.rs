@@ -193,6 +193,8 @@ pub enum SavedDesire {
     Up,
     /// Not running.
     Down,
+    /// Ended by itself, and its policy lets it rest.
+    Finished,
     /// Given up after a crash loop or a failed spawn; not started by itself.
     Errored,
 }
