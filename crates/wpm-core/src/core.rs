@@ -1,8 +1,18 @@
-//! The state machine as a whole: its entry points.
+//! The state machine as a whole: its entry points and what it holds.
+//!
+//! Decisions are in the modules named after them (`start`, `stop`, `exit` and so on), each an
+//! `impl Core`. Invariants: `runs` names exactly the current run of each instance that has one;
+//! `names` names exactly the apps; `persist` is queued at most once per input, before all its replies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::{Action, App, AppId, Desired, Exit, Input, Instance, InstanceId, Millis, Now, RunId, Spec};
+use crate::deadlines::{Deadlines, Timer};
+use crate::operation::{Finale, Operation};
+use crate::slot::Slot;
+use crate::{
+    Action, App, AppId, Command, CommandError, Desired, Exit, Input, Instance, InstanceId, Millis, Note, Now,
+    RunId, Selector, Spec, State, Ticket,
+};
 
 /// A run that was alive when the last daemon looked, as the journal tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,70 +62,182 @@ pub struct RestoredApp {
     pub instances: Vec<RestoredInstance>,
 }
 
+/// How long a spawn may take from its request to exec before it is given up.
+pub(crate) const LAUNCH_TIMEOUT: Millis = Millis(60_000);
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Core {
-    _todo: (),
+    pub(crate) apps: BTreeMap<AppId, App>,
+    pub(crate) names: BTreeMap<String, AppId>,
+    pub(crate) slots: BTreeMap<InstanceId, Slot>,
+    pub(crate) runs: BTreeMap<RunId, InstanceId>,
+    pub(crate) operations: BTreeMap<Ticket, Operation>,
+    pub(crate) deadlines: Deadlines,
+    actions: VecDeque<Action>,
+    pub(crate) next_run: RunId,
+    pub(crate) next_app: AppId,
+    pub(crate) next_instance: InstanceId,
+    /// Whether this input changed the durable state.
+    pub(crate) persist: bool,
+    /// Whether `StopAll` was asked: the state on disk stays as it is from then on.
+    pub(crate) quitting: bool,
+    pub(crate) quit_sent: bool,
 }
 
 impl Core {
     /// An empty core whose first run gets the id `first_run`.
     pub fn new(first_run: RunId) -> Self {
-        let _ = first_run;
-        Self { _todo: () }
+        Self {
+            apps: BTreeMap::new(),
+            names: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            actions: VecDeque::new(),
+            next_run: first_run,
+            next_app: AppId(0),
+            next_instance: InstanceId(0),
+            persist: false,
+            quitting: false,
+            quit_sent: false,
+        }
     }
 
     /// Puts back what an earlier daemon knew. Wanted instances without a run are started
     /// (their end was not seen: it counts as an exit of unknown kind), unless errored.
     pub fn restore(&mut self, now: Now, apps: Vec<RestoredApp>) {
-        let _ = (now, apps);
+        let from = self.actions.len();
+        self.put_back(now, apps);
+        self.seal(from);
     }
 
     /// Takes one input and queues the actions that follow from it.
+    ///
+    /// The host owes an event to every run that it was told to spawn: one of `Exited`, `SpawnFailed`
+    /// or `Cancelled` in the end, and `Cancelled` to a `KillTree` of a run that it does not know.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input);
+        let from = self.actions.len();
+        match input {
+            Input::Command(ticket, command) => self.command(now, ticket, command),
+            Input::Event(run, event) => self.event(now, run, &event),
+            Input::Forget(ticket) => self.forget(ticket),
+            Input::Tick => self.tick(now),
+            Input::CronFired(id) => self.cron_fired(now, id),
+        }
+        self.seal(from);
     }
 
     /// Takes the next action, in the order in which they must be done.
     pub fn poll_action(&mut self) -> Option<Action> {
-        None
+        self.actions.pop_front()
     }
 
     /// When [`Input::Tick`] is due, if ever.
     pub fn next_deadline(&self) -> Option<Millis> {
-        None
+        self.deadlines.next()
     }
 
     /// All apps, in the order of their names.
     pub fn apps(&self) -> impl Iterator<Item = &App> {
-        std::iter::empty()
+        self.names.values().filter_map(|id| self.apps.get(id))
     }
 
     /// An app.
     pub fn app(&self, id: AppId) -> Option<&App> {
-        let _ = id;
-        None
+        self.apps.get(&id)
+    }
+
+    /// The app of this name.
+    pub fn app_named(&self, name: &str) -> Option<&App> {
+        self.apps.get(self.names.get(name)?)
     }
 
     /// An instance.
     pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
-        let _ = id;
-        None
+        self.slots.get(&id).map(|slot| &slot.it)
     }
 
     /// Instances in the order of their ids.
     pub fn instances(&self) -> impl Iterator<Item = &Instance> {
-        std::iter::empty()
+        self.slots.values().map(|slot| &slot.it)
     }
 
     /// The instance whose current run this is.
     pub fn instance_of(&self, run: RunId) -> Option<&Instance> {
-        let _ = run;
-        None
+        self.instance(*self.runs.get(&run)?)
+    }
+
+    /// The instances that the selectors name, each once, in the order of the selectors; none only
+    /// for `all` where the list is empty.
+    ///
+    /// # Errors
+    /// [`CommandError::NoSuchApp`] for the first selector that matches nothing.
+    pub fn select(&self, selectors: &[Selector]) -> Result<Vec<InstanceId>, CommandError> {
+        crate::select::select(self, selectors)
     }
 
     /// Runs whose memory the daemon should sample (those of apps with a limit), and their limits.
     pub fn sampled(&self) -> BTreeMap<RunId, u64> {
-        BTreeMap::new()
+        let limited =
+            self.apps.values().filter_map(|app| app.spec.restart.max_memory.map(|limit| (app, limit)));
+        limited
+            .flat_map(|(app, limit)| app.instances.values().map(move |id| (id, limit)))
+            .filter_map(|(id, limit)| match self.slots.get(id)?.it.state {
+                State::Launching(run) | State::Online(run) if run.launched.is_some() => Some((run.id, limit)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
+        let mut finale = Finale::Reply;
+        let plan = match command {
+            Command::StopAll => {
+                finale = Finale::Quit;
+                Ok(self.stop_all())
+            }
+            _ if self.quitting => Err(CommandError::ShuttingDown),
+            Command::Start(start) => self.start(now, start),
+            Command::StartKnown(targets) => self.start_known(now, &targets),
+            Command::Restart { targets, change } => self.restart(now, &targets, &change),
+            Command::RestartWith(apps) => self.restart_with(now, apps),
+            Command::Stop(targets) => self.stop(&targets),
+            Command::Delete(targets) => self.delete(&targets),
+            Command::Scale { target, to } => self.scale(now, &target, to),
+            Command::Reset(targets) => self.reset(&targets),
+            Command::Signal { targets, signal } => self.signal(&targets, signal),
+        };
+        self.undertake(now, ticket, plan, finale);
+    }
+
+    fn tick(&mut self, now: Now) {
+        while let Some((id, timer)) = self.deadlines.pop_due(now.mono) {
+            match timer {
+                Timer::State => self.state_deadline(now, id),
+                Timer::Check => self.settle_waiters(now, id),
+            }
+        }
+    }
+
+    /// Queues an action.
+    pub(crate) fn push(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// Queues a line of history.
+    pub(crate) fn note(&mut self, id: InstanceId, note: Note) {
+        let Some(it) = self.instance(id) else { return };
+        let (index, app) =
+            (it.index, self.apps.get(&it.app).map_or_else(String::new, |app| app.spec.name.clone()));
+        self.push(Action::Note { instance: id, app, index, note });
+    }
+
+    /// Puts `Persist` before all that this input queued, if it changed the durable state.
+    fn seal(&mut self, from: usize) {
+        if std::mem::take(&mut self.persist) && !self.quitting {
+            self.actions.insert(from.min(self.actions.len()), Action::Persist);
+        }
     }
 }

@@ -170,6 +170,7 @@ pub enum Event {
 }
 
 /// One input.
+#[expect(clippy::large_enum_variant, reason = "inputs live for one call and are never stored")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// A client's command.

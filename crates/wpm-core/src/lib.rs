@@ -12,12 +12,21 @@
 mod action;
 mod backoff;
 mod core;
+mod deadlines;
+mod exit;
 mod ids;
 mod input;
 mod instance;
+mod lifecycle;
 mod operation;
+mod restore;
+mod scale;
 mod select;
+mod similar;
+mod slot;
 mod spec;
+mod start;
+mod stop;
 mod time;
 
 pub use crate::core::{Core, RestoredApp, RestoredInstance, RestoredRun};

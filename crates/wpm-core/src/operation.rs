@@ -1,1 +1,175 @@
-//! stub
+//! Commands that wait: which instances they wait for, what came of each, and their one reply.
+//!
+//! It does not know what an outcome means. Invariant: each command gets exactly one reply, when every
+//! instance that it concerns has its outcome, or none if its client is gone.
+
+use std::collections::BTreeMap;
+
+use crate::{Action, CommandError, Core, InstanceId, InstanceOutcome, Millis, Now, Outcome, Reply, Ticket};
+
+/// What a command wants of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Up and past its start check.
+    Up,
+    /// Down, tree gone.
+    Down,
+    /// Out of the list.
+    Gone,
+    /// Nothing to wait for.
+    Nothing,
+}
+
+/// A command that waits for an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    /// The command.
+    pub(crate) ticket: Ticket,
+    /// What it waits for.
+    pub(crate) want: Want,
+}
+
+/// What comes after the last outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finale {
+    /// The reply.
+    Reply,
+    /// The reply and the end of the daemon.
+    Quit,
+}
+
+/// Instances in the order of the reply, with what is wanted of each.
+pub(crate) type Plan = Vec<(InstanceId, Want)>;
+
+/// One command that was taken.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    order: Vec<InstanceId>,
+    outcomes: BTreeMap<InstanceId, InstanceOutcome>,
+    finale: Finale,
+    /// Whether the client is still there.
+    heard: bool,
+}
+
+impl Core {
+    /// Takes a command: refuses it, or makes the plan wait and drives each of its instances.
+    pub(crate) fn undertake(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        plan: Result<Plan, CommandError>,
+        finale: Finale,
+    ) {
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.push(Action::Reply { ticket, reply: Reply::Refused(error) });
+                return;
+            }
+        };
+        let order = plan.iter().map(|(id, _)| *id).collect();
+        self.operations.insert(ticket, Operation { order, outcomes: BTreeMap::new(), finale, heard: true });
+        for (id, want) in &plan {
+            if let Some(slot) = self.slots.get_mut(id) {
+                slot.waiters.push(Waiter { ticket, want: *want });
+            }
+        }
+        for (id, _) in &plan {
+            self.drive(now, *id);
+        }
+        self.conclude(ticket);
+    }
+
+    /// Nobody waits for this reply any more; the work goes on.
+    pub(crate) fn forget(&mut self, ticket: Ticket) {
+        if let Some(operation) = self.operations.get_mut(&ticket) {
+            operation.heard = false;
+        }
+    }
+
+    /// Gives the outcome to those who wait at an instance and whom `concerned` picks.
+    pub(crate) fn resolve(&mut self, id: InstanceId, concerned: impl Fn(Want) -> bool, outcome: &Outcome) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.waiters.is_empty() {
+            return;
+        }
+        let (done, left) =
+            std::mem::take(&mut slot.waiters).into_iter().partition(|waiter| concerned(waiter.want));
+        slot.waiters = left;
+        let index = slot.it.index;
+        let app = self.apps.get(&slot.it.app).map_or_else(String::new, |app| app.spec.name.clone());
+        let done: Vec<Waiter> = done;
+        for waiter in done {
+            let outcome = InstanceOutcome { instance: id, app: app.clone(), index, outcome: outcome.clone() };
+            self.report(waiter.ticket, outcome);
+        }
+    }
+
+    fn report(&mut self, ticket: Ticket, outcome: InstanceOutcome) {
+        let Some(operation) = self.operations.get_mut(&ticket) else { return };
+        let heard = operation.heard;
+        operation.outcomes.insert(outcome.instance, outcome.clone());
+        if heard {
+            self.push(Action::Progress { ticket, outcome });
+        }
+        self.conclude(ticket);
+    }
+
+    /// Replies if every outcome is there.
+    fn conclude(&mut self, ticket: Ticket) {
+        let complete = |operation: &Operation| operation.outcomes.len() >= operation.order.len();
+        if !self.operations.get(&ticket).is_some_and(complete) {
+            return;
+        }
+        let Some(mut operation) = self.operations.remove(&ticket) else { return };
+        if operation.heard {
+            let outcomes = operation.order.iter().filter_map(|id| operation.outcomes.remove(id)).collect();
+            self.push(Action::Reply { ticket, reply: Reply::Done(outcomes) });
+        }
+        if operation.finale == Finale::Quit && !self.quit_sent {
+            self.quit_sent = true;
+            self.push(Action::Quit);
+        }
+    }
+
+    /// Gives their outcome to those whose wish an instance meets now, and sets the deadline of the
+    /// start check for the others.
+    pub(crate) fn settle_waiters(&mut self, now: Now, id: InstanceId) {
+        use crate::deadlines::Timer;
+        use crate::{Desired, State};
+
+        let Some(slot) = self.slots.get(&id) else { return };
+        if slot.waiters.is_empty() {
+            return self.deadlines.disarm(id, Timer::Check);
+        }
+        let check = self.apps.get(&slot.it.app).map_or(Millis(0), |app| app.spec.start_check);
+        let mut check_at = None;
+        let up = match (&slot.it.state, slot.it.desired) {
+            (State::Online(run), Desired::Up) => {
+                let due = run.launched.unwrap_or(now.mono).plus(check);
+                if slot.ready || due <= now.mono {
+                    Some(Outcome::Up { pid: run.pid })
+                } else {
+                    check_at = Some(due);
+                    None
+                }
+            }
+            (State::Stopped | State::Errored | State::Backoff { .. }, Desired::Down | Desired::Gone)
+            | (State::Errored, Desired::Up) => Some(Outcome::Superseded),
+            _ => None,
+        };
+        let down = matches!(slot.it.state, State::Stopped | State::Errored);
+        let waits_for_up = slot.waiters.iter().any(|waiter| waiter.want == Want::Up);
+        match check_at {
+            Some(due) if waits_for_up => self.deadlines.arm(id, Timer::Check, due),
+            _ => self.deadlines.disarm(id, Timer::Check),
+        }
+        self.resolve(id, |want| want == Want::Nothing, &Outcome::Done);
+        if let Some(outcome) = up {
+            self.resolve(id, |want| want == Want::Up, &outcome);
+        }
+        if down {
+            self.resolve(id, |want| want == Want::Down, &Outcome::Down);
+        }
+    }
+}

@@ -3,6 +3,9 @@
 //! Sizes are bytes, times are [`Millis`]. Paths are absolute byte-free strings as the client
 //! resolved them; the core never looks at a file.
 
+mod diff;
+mod validate;
+
 use std::collections::BTreeMap;
 
 use crate::Millis;
@@ -135,6 +138,66 @@ pub struct Spec {
     pub username: String,
     /// Attributes that wpm keeps for others (pm2 keys without meaning here), as JSON text.
     pub extra: BTreeMap<String, String>,
+}
+
+impl Default for StopPolicy {
+    fn default() -> Self {
+        Self { signal: 2, kill_timeout: Millis(1600), tree: true, with_message: false }
+    }
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            autorestart: true,
+            stop_exit_codes: Vec::new(),
+            min_uptime: Millis(1000),
+            max_restarts: 16,
+            restart_delay: None,
+            backoff: None,
+            max_memory: None,
+        }
+    }
+}
+
+impl Spec {
+    /// A spec with wpm's defaults; `script` and `cwd` are absolute paths.
+    pub fn new(name: impl Into<String>, script: impl Into<String>, cwd: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            namespace: "default".to_owned(),
+            script: script.into(),
+            shell: false,
+            interpreter: None,
+            interpreter_args: Vec::new(),
+            args: Vec::new(),
+            cwd: cwd.into(),
+            env: BTreeMap::new(),
+            own_env: Vec::new(),
+            instances: 1,
+            instances_asked: false,
+            cluster: false,
+            instance_var: "NODE_APP_INSTANCE".to_owned(),
+            increment_var: None,
+            autostart: true,
+            start_check: Millis(400),
+            wait_ready: false,
+            listen_timeout: Millis(3000),
+            restart: RestartPolicy::default(),
+            stop: StopPolicy::default(),
+            log: LogSpec::default(),
+            pid_file: None,
+            cron_restart: None,
+            uid: None,
+            gid: None,
+            umask: None,
+            nice: 0,
+            max_open_files: None,
+            version: None,
+            username: String::new(),
+            extra: BTreeMap::new(),
+        }
+    }
 }
 
 /// What `restart` may change without a file. `None` leaves a field as it is.

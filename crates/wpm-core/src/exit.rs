@@ -1,0 +1,198 @@
+//! Ends of runs: what is counted, and what follows.
+//!
+//! A run is over when nothing of its tree is left; until then its instance is stopping, so that
+//! the next run finds its ports free. Invariant: each run gets exactly one `Release`, when it is over.
+
+use crate::backoff::{FIRST_DELAY, is_crash_loop};
+use crate::operation::Want;
+use crate::slot::{Next, Recycle, Slot};
+use crate::{
+    Action, Cause, Core, Desired, Exit, InstanceId, Millis, Note, Now, Outcome, RestartPolicy, RunInfo,
+    Scope, State,
+};
+
+/// Spawns in a row that were cancelled by nobody's wish, after which a command no longer waits.
+const PATIENT_SPAWNS: u32 = 3;
+/// `ECANCELED`.
+const CANCELLED: i32 = 125;
+
+/// Counts the end of a run and decides what follows where the instance is wanted up.
+fn verdict(slot: &mut Slot, policy: &RestartPolicy, exit: Exit, uptime: Millis) -> Next {
+    if let Exit::Code(code) = exit
+        && policy.stop_exit_codes.contains(&code)
+    {
+        return Next::Finish(exit);
+    }
+    if !policy.autorestart {
+        return Next::Finish(exit);
+    }
+    restart_or_give_up(slot, policy, exit, uptime)
+}
+
+/// The same for an end that leads to a new run in any case but a crash loop.
+fn restart_or_give_up(slot: &mut Slot, policy: &RestartPolicy, last: Exit, uptime: Millis) -> Next {
+    let count = slot.window.note_end(policy, uptime);
+    slot.it.unstable = count;
+    if uptime < policy.min_uptime && is_crash_loop(policy, count) {
+        return Next::GiveUp(Cause::CrashLoop { last, count });
+    }
+    slot.it.restarts = slot.it.restarts.saturating_add(1);
+    match slot.pace.after_run(policy, uptime) {
+        Millis(0) => Next::Now,
+        delay => Next::Later(delay),
+    }
+}
+
+fn uptime(run: &RunInfo, now: Now) -> Millis {
+    run.launched.map_or(Millis(0), |at| now.mono.since(at))
+}
+
+impl Core {
+    /// The main process ended.
+    pub(crate) fn exited(&mut self, now: Now, id: InstanceId, exit: Exit, tree_gone: bool) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(spec) = self.apps.get(&slot.it.app).map(|app| app.spec.clone()) else { return };
+        match slot.it.state {
+            State::Launching(run) | State::Online(run) => {
+                let up = uptime(&run, now);
+                slot.it.last_exit = Some(exit);
+                slot.it.cause = Cause::Exited(exit);
+                slot.next = verdict(slot, &spec.restart, exit, up);
+                slot.recycle = None;
+                self.note(id, Note::Exited { exit, uptime_ms: up.0 });
+                self.resolve(id, |want| want == Want::Up, &Outcome::Died { exit, after_ms: up.0 });
+                let kill_at = now.mono.plus(spec.stop.kill_timeout);
+                self.set_state(now, id, State::Stopping { run, kill_at, killed: false, exit: Some(exit) });
+                if !tree_gone {
+                    self.push(Action::Signal { run: run.id, signal: spec.stop.signal, scope: Scope::Tree });
+                }
+            }
+            State::Stopping { run, kill_at, killed, exit: None } => {
+                slot.it.last_exit = Some(exit);
+                self.note(id, Note::Exited { exit, uptime_ms: uptime(&run, now).0 });
+                self.set_state(now, id, State::Stopping { run, kill_at, killed, exit: Some(exit) });
+            }
+            _ => {}
+        }
+        if tree_gone {
+            self.run_over(now, id);
+        }
+    }
+
+    /// Nothing of the tree is left.
+    pub(crate) fn tree_gone(&mut self, now: Now, id: InstanceId) {
+        match self.seen_exit(id) {
+            Some(_) => self.run_over(now, id),
+            None => self.exited(now, id, Exit::Unknown, true),
+        }
+    }
+
+    /// A stage of the preparation failed: nothing ran.
+    pub(crate) fn spawn_failed(
+        &mut self,
+        now: Now,
+        id: InstanceId,
+        stage: &'static str,
+        errno: i32,
+        transient: bool,
+    ) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if matches!(slot.it.state, State::Launching(_)) {
+            let cause = Cause::SpawnFailed { stage, errno };
+            slot.next = if transient {
+                Next::Later(slot.spawn_pace.grow_from(FIRST_DELAY))
+            } else {
+                Next::GiveUp(cause.clone())
+            };
+            slot.it.cause = cause;
+            self.resolve(id, |want| want == Want::Up, &Outcome::SpawnFailed { stage, errno });
+        }
+        self.run_over(now, id);
+    }
+
+    /// The run is not there any more and never ran; unless it had been launched, which makes it an
+    /// end that nobody saw.
+    pub(crate) fn cancelled(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.it.run().is_some_and(|run| run.launched.is_some()) && self.seen_exit(id).is_none() {
+            return self.exited(now, id, Exit::Unknown, true);
+        }
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if matches!(slot.it.state, State::Launching(_)) {
+            // Nobody wished it: keeper and shim were killed meanwhile, most likely. Try again.
+            slot.false_starts = slot.false_starts.saturating_add(1);
+            slot.next = match slot.false_starts {
+                1 => Next::Now,
+                _ => Next::Later(slot.spawn_pace.grow_from(FIRST_DELAY)),
+            };
+            if slot.false_starts >= PATIENT_SPAWNS {
+                let (stage, errno) = ("waiting at the gate", CANCELLED);
+                slot.it.cause = Cause::SpawnFailed { stage, errno };
+                self.resolve(id, |want| want == Want::Up, &Outcome::SpawnFailed { stage, errno });
+            }
+        }
+        self.run_over(now, id);
+    }
+
+    /// Memory of the tree was measured.
+    pub(crate) fn memory_sampled(&mut self, now: Now, id: InstanceId, bytes: u64) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(policy) = self.apps.get(&slot.it.app).map(|app| app.spec.restart.clone()) else { return };
+        let (State::Launching(run) | State::Online(run)) = slot.it.state else { return };
+        if run.launched.is_none() || policy.max_memory.is_none_or(|limit| bytes <= limit) {
+            return;
+        }
+        // It counts as an end, so that a limit below what the app needs is a crash loop and not a storm.
+        let last = slot.it.last_exit.unwrap_or(Exit::Unknown);
+        let next = restart_or_give_up(slot, &policy, last, uptime(&run, now));
+        slot.recycle = Some(Recycle { cause: Cause::Memory { bytes }, next });
+        self.came_up_before(id);
+        self.drive(now, id);
+    }
+
+    /// The run is over: lets it go and does what follows.
+    fn run_over(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(run) = slot.it.run().map(|run| run.id) else { return };
+        self.runs.remove(&run);
+        let next = std::mem::take(&mut slot.next);
+        let desired = slot.it.desired;
+        slot.recycle = None;
+        self.push(Action::Release { run });
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        match (desired, next) {
+            (Desired::Down, _) => {
+                self.set_state(now, id, State::Stopped);
+                self.note(id, Note::Stopped);
+            }
+            (Desired::Gone, _) => self.set_state(now, id, State::Stopped),
+            (Desired::Up, Next::Now) => {
+                self.plan_restart(id, Millis(0));
+                self.set_state(now, id, State::Stopped);
+            }
+            (Desired::Up, Next::Later(delay)) => {
+                self.plan_restart(id, delay);
+                self.set_state(now, id, State::Backoff { until: now.mono.plus(delay) });
+            }
+            (Desired::Up, Next::Finish(exit)) => {
+                slot.it.desired = Desired::Down;
+                slot.it.cause = Cause::Finished(exit);
+                self.persist = true;
+                self.set_state(now, id, State::Stopped);
+                self.note(id, Note::Stopped);
+            }
+            (Desired::Up, Next::GiveUp(cause)) => {
+                slot.it.cause = cause.clone();
+                self.persist = true;
+                self.set_state(now, id, State::Errored);
+                self.note(id, Note::Errored { cause });
+            }
+        }
+        self.drive(now, id);
+    }
+
+    fn plan_restart(&mut self, id: InstanceId, delay: Millis) {
+        let Some(cause) = self.slots.get(&id).map(|slot| slot.it.cause.clone()) else { return };
+        self.note(id, Note::RestartPlanned { delay_ms: delay.0, cause });
+    }
+}

@@ -1,0 +1,284 @@
+//! The one table: what an instance does next, given what it is and what is wanted of it.
+//!
+//! [`Core::drive`] compares state and desire, [`Core::event`] takes what happened to a run,
+//! [`Core::state_deadline`] what did not happen in time. Ends of runs are in `exit`. Invariant: the
+//! state is only set by [`Core::set_state`], which also sets the deadline that it carries.
+
+use crate::core::LAUNCH_TIMEOUT;
+use crate::deadlines::Timer;
+use crate::operation::Want;
+use crate::slot::{Next, Recycle};
+use crate::{
+    Action, Cause, Core, Desired, Event, Exit, InstanceId, Millis, Note, Now, Outcome, RunId, RunInfo, Scope,
+    State,
+};
+
+/// Number of kills after which commands no longer wait for a tree.
+const PATIENT_KILLS: u32 = 3;
+/// Shortest time between two kills of the same tree.
+const SHORTEST_RETRY: Millis = Millis(500);
+/// Time between kills of a tree that nobody waits for any more.
+const IDLE_RETRY: Millis = Millis(30_000);
+/// `ETIMEDOUT`.
+const TIMED_OUT: i32 = 110;
+
+impl Core {
+    /// Brings an instance closer to what is wanted of it.
+    pub(crate) fn drive(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        match (&slot.it.state, slot.it.desired) {
+            (State::Stopped, Desired::Up) => self.spawn(now, id),
+            (State::Launching(_) | State::Online(_), Desired::Up) => {
+                if let Some(Recycle { cause, next }) = slot.recycle.take() {
+                    self.begin_stop(now, id, cause, next);
+                }
+            }
+            (State::Launching(_) | State::Online(_), Desired::Down | Desired::Gone) => {
+                self.begin_stop(now, id, Cause::Asked, Next::Now);
+            }
+            // What follows is decided once the tree is gone.
+            (State::Stopping { .. }, _)
+            | (State::Backoff { .. } | State::Errored, Desired::Up)
+            | (State::Stopped, Desired::Down) => {}
+            (State::Backoff { .. } | State::Errored, Desired::Down) => {
+                slot.it.cause = Cause::Asked;
+                self.set_state(now, id, State::Stopped);
+                self.note(id, Note::Stopped);
+                self.persist = true;
+            }
+            (State::Stopped | State::Backoff { .. } | State::Errored, Desired::Gone) => {
+                return self.remove(id);
+            }
+        }
+        self.settle_waiters(now, id);
+    }
+
+    /// The only place where a state is set; sets its deadline too.
+    pub(crate) fn set_state(&mut self, now: Now, id: InstanceId, state: State) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let due = match &state {
+            State::Stopped | State::Errored | State::Online(_) => None,
+            State::Launching(run) => Some(match run.launched {
+                None => now.mono.plus(LAUNCH_TIMEOUT),
+                Some(at) => {
+                    at.plus(self.apps.get(&slot.it.app).map_or(Millis(0), |app| app.spec.listen_timeout))
+                }
+            }),
+            State::Stopping { kill_at, .. } => Some(*kill_at),
+            State::Backoff { until } => Some(*until),
+        };
+        slot.it.state = state;
+        match due {
+            Some(at) => self.deadlines.arm(id, Timer::State, at),
+            None => self.deadlines.disarm(id, Timer::State),
+        }
+    }
+
+    fn spawn(&mut self, now: Now, id: InstanceId) {
+        let run = self.next_run;
+        self.next_run = RunId(run.0.saturating_add(1));
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.ready = false;
+        slot.kills = 0;
+        slot.recycle = None;
+        slot.next = Next::Now;
+        let info = RunInfo { id: run, pid: 0, start_time: 0, launched: None, launched_wall_ms: 0 };
+        self.runs.insert(run, id);
+        self.set_state(now, id, State::Launching(info));
+        self.push(Action::Spawn { run, instance: id });
+    }
+
+    /// Begins to bring down the run of an instance.
+    pub(crate) fn begin_stop(&mut self, now: Now, id: InstanceId, cause: Cause, next: Next) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let (State::Launching(run) | State::Online(run)) = slot.it.state else { return };
+        let Some(policy) = self.apps.get(&slot.it.app).map(|app| app.spec.stop.clone()) else { return };
+        slot.it.cause = cause.clone();
+        slot.next = next;
+        slot.recycle = None;
+        slot.kills = 0;
+        // Before its gate was opened nothing has run that could end in good order.
+        let unrun = run.pid == 0;
+        let scope = if policy.tree { Scope::Tree } else { Scope::Main };
+        let kill_at =
+            now.mono.plus(if unrun { SHORTEST_RETRY.max(policy.kill_timeout) } else { policy.kill_timeout });
+        self.note(id, Note::Stopping { cause });
+        if unrun {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.kills = 1;
+            }
+            self.push(Action::KillTree { run: run.id });
+        } else {
+            self.push(Action::Signal { run: run.id, signal: policy.signal, scope });
+        }
+        self.set_state(now, id, State::Stopping { run, kill_at, killed: unrun, exit: None });
+    }
+
+    /// Takes what happened to a run; drops it if the run is not the current one of its instance.
+    pub(crate) fn event(&mut self, now: Now, run: RunId, event: &Event) {
+        let Some(id) = self.runs.get(&run).copied() else { return };
+        match *event {
+            Event::Registered { pid, start_time } => self.registered(now, id, pid, start_time),
+            Event::Launched => self.launched(now, id),
+            Event::BecameReady => self.became_ready(now, id),
+            Event::SpawnFailed { stage, errno, transient } => {
+                self.spawn_failed(now, id, stage, errno, transient);
+            }
+            Event::Exited { exit, tree_gone } => self.exited(now, id, exit, tree_gone),
+            Event::TreeGone => self.tree_gone(now, id),
+            Event::Cancelled => self.cancelled(now, id),
+            Event::MemorySampled { bytes } => self.memory_sampled(now, id, bytes),
+            Event::LogTrouble { errno, dropped } => self.log_trouble(id, errno, dropped),
+        }
+    }
+
+    fn registered(&mut self, now: Now, id: InstanceId, pid: i32, start_time: u64) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        match &mut slot.it.state {
+            State::Launching(run) if run.launched.is_none() => {
+                (run.pid, run.start_time) = (pid, start_time);
+                let run = run.id;
+                self.push(Action::Go { run });
+            }
+            State::Stopping { run, .. } if run.pid == 0 => {
+                (run.pid, run.start_time) = (pid, start_time);
+                let run = run.id;
+                self.push(Action::KillTree { run });
+            }
+            _ => return,
+        }
+        self.drive(now, id);
+    }
+
+    fn launched(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let waits = self.apps.get(&slot.it.app).is_some_and(|app| app.spec.wait_ready) && !slot.ready;
+        match &mut slot.it.state {
+            State::Launching(run) if run.launched.is_none() => {
+                let run = RunInfo { launched: Some(now.mono), launched_wall_ms: now.wall_ms, ..*run };
+                slot.false_starts = 0;
+                slot.spawn_pace.forgive();
+                self.set_state(now, id, if waits { State::Launching(run) } else { State::Online(run) });
+                self.note(id, Note::Online { pid: run.pid });
+                self.drive(now, id);
+            }
+            State::Stopping { run, .. } if run.launched.is_none() => {
+                run.launched = Some(now.mono);
+                run.launched_wall_ms = now.wall_ms;
+            }
+            _ => {}
+        }
+    }
+
+    fn became_ready(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.ready || !matches!(slot.it.state, State::Launching(_) | State::Online(_)) {
+            return;
+        }
+        slot.ready = true;
+        if let State::Launching(run) = slot.it.state
+            && run.launched.is_some()
+        {
+            self.set_state(now, id, State::Online(run));
+        }
+        self.note(id, Note::Ready);
+        self.drive(now, id);
+    }
+
+    /// The deadline of an instance's state has come.
+    pub(crate) fn state_deadline(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        match slot.it.state {
+            State::Launching(run) if run.launched.is_some() => {
+                slot.ready = true;
+                self.set_state(now, id, State::Online(run));
+                self.drive(now, id);
+            }
+            State::Launching(run) => {
+                let (stage, errno) = ("waiting for the program to start", TIMED_OUT);
+                let delay = slot.spawn_pace.grow_from(crate::backoff::FIRST_DELAY);
+                self.resolve(id, |want| want == Want::Up, &Outcome::SpawnFailed { stage, errno });
+                // A child that is stuck before exec has nothing to end in good order.
+                self.begin_stop(now, id, Cause::SpawnFailed { stage, errno }, Next::Later(delay));
+                if run.pid != 0 {
+                    self.kill(now, id);
+                }
+            }
+            State::Stopping { .. } => self.kill(now, id),
+            State::Backoff { .. } => {
+                self.set_state(now, id, State::Stopped);
+                self.drive(now, id);
+            }
+            State::Stopped | State::Online(_) | State::Errored => {}
+        }
+    }
+
+    /// Kills what is left of a run that is being stopped.
+    fn kill(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let State::Stopping { run, exit, .. } = slot.it.state else { return };
+        let kill_timeout = self.apps.get(&slot.it.app).map_or(Millis(0), |app| app.spec.stop.kill_timeout);
+        let given_up = slot.kills >= PATIENT_KILLS;
+        slot.kills = slot.kills.saturating_add(1);
+        let retry = kill_timeout.max(if given_up { IDLE_RETRY } else { SHORTEST_RETRY });
+        self.push(Action::KillTree { run: run.id });
+        self.set_state(now, id, State::Stopping { run, kill_at: now.mono.plus(retry), killed: true, exit });
+        if given_up {
+            self.resolve(id, |_| true, &Outcome::StillAlive { pid: run.pid });
+        }
+    }
+
+    fn log_trouble(&mut self, id: InstanceId, errno: i32, dropped: u64) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.it.log_dropped = dropped;
+        if slot.it.log_errno != errno {
+            slot.it.log_errno = errno;
+            self.note(id, Note::LogTrouble { errno });
+        }
+    }
+
+    /// A cron rule fired. It starts what ended by itself, but not what the user stopped.
+    pub(crate) fn cron_fired(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if self.quitting || slot.it.desired == Desired::Gone {
+            return;
+        }
+        match slot.it.state {
+            State::Launching(_) | State::Online(_) => {
+                slot.it.restarts = slot.it.restarts.saturating_add(1);
+                slot.recycle = Some(Recycle { cause: Cause::Cron, next: Next::Now });
+                self.came_up_before(id);
+            }
+            State::Stopped if !slot.it.is_finished() => return,
+            State::Stopped | State::Errored | State::Backoff { .. } => {
+                slot.it.desired = Desired::Up;
+                slot.it.cause = Cause::Cron;
+                slot.forgive();
+                self.persist = true;
+                self.set_state(now, id, State::Stopped);
+            }
+            // It is on its way to a new run, or was just stopped by the user.
+            State::Stopping { .. } => return,
+        }
+        self.note(id, Note::RestartPlanned { delay_ms: 0, cause: Cause::Cron });
+        self.drive(now, id);
+    }
+
+    /// wpm itself replaces a run during its start check: as far as commands go, it came up.
+    pub(crate) fn came_up_before(&mut self, id: InstanceId) {
+        if let Some(State::Launching(run) | State::Online(run)) =
+            self.slots.get(&id).map(|slot| slot.it.state.clone())
+            && run.launched.is_some()
+        {
+            self.resolve(id, |want| want == Want::Up, &Outcome::Up { pid: run.pid });
+        }
+    }
+
+    /// The end of the main process as it is known so far.
+    pub(crate) fn seen_exit(&self, id: InstanceId) -> Option<Exit> {
+        match self.slots.get(&id)?.it.state {
+            State::Stopping { exit, .. } => exit,
+            _ => None,
+        }
+    }
+}

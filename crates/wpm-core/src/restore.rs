@@ -1,0 +1,92 @@
+//! Putting back what an earlier daemon knew.
+//!
+//! The daemon has read the state file and looked for live runs; this decides what follows for each
+//! instance. Invariant: ids, indices and restart counters stay what they were, unless the file
+//! contradicts itself.
+
+use std::collections::BTreeSet;
+
+use crate::slot::Next;
+use crate::{
+    AppId, Cause, Core, Desired, Exit, InstanceId, Now, RestoredApp, RestoredInstance, RestoredRun, RunId,
+    RunInfo, State,
+};
+
+impl Core {
+    pub(crate) fn put_back(&mut self, now: Now, apps: Vec<RestoredApp>) {
+        let mut all = Vec::new();
+        for RestoredApp { mut spec, instances } in apps {
+            if instances.is_empty() {
+                continue;
+            }
+            if self.names.contains_key(&spec.name) {
+                spec.name = self.free_name(&spec.name, &BTreeSet::new());
+            }
+            let app = self.add_app(spec);
+            all.extend(instances.into_iter().map(|instance| (app, instance)));
+        }
+        // Ids that the file names come first, so that none of them is given away.
+        let highest = all.iter().map(|(_, instance)| instance.id.0).max();
+        self.next_instance = self.next_instance.max(InstanceId(highest.map_or(0, |id| id.saturating_add(1))));
+        let ids: Vec<InstanceId> =
+            all.into_iter().map(|(app, instance)| self.place(now, app, &instance)).collect();
+        for id in ids {
+            self.drive(now, id);
+        }
+    }
+
+    fn place(&mut self, now: Now, app: AppId, old: &RestoredInstance) -> InstanceId {
+        let fresh = self.add_instance(now, app);
+        let Some(mut slot) = self.slots.remove(&fresh) else { return fresh };
+        let id = if self.slots.contains_key(&old.id) { fresh } else { old.id };
+        if let Some(app) = self.apps.get_mut(&app) {
+            app.instances.remove(&slot.it.index);
+            if !app.instances.contains_key(&old.index) {
+                slot.it.index = old.index;
+            }
+            app.instances.insert(slot.it.index, id);
+        }
+        if id != fresh {
+            self.next_instance = fresh;
+        }
+        slot.it.id = id;
+        slot.it.desired = old.desired;
+        slot.it.restarts = old.restarts;
+        slot.it.last_exit = old.last_exit;
+        slot.it.created_wall_ms = old.created_wall_ms;
+        slot.next = Next::Now;
+        let last = old.last_exit.unwrap_or(Exit::Unknown);
+        let mut state = State::Stopped;
+        // A run can only belong to one instance.
+        match (old.run.filter(|run| !self.runs.contains_key(&run.run)), old.desired) {
+            (Some(run), _) => state = self.adopt(id, &run),
+            (None, Desired::Up) if old.errored => {
+                slot.it.cause = Cause::Exited(last);
+                state = State::Errored;
+            }
+            (None, Desired::Up) => {
+                slot.it.last_exit = Some(Exit::Unknown);
+                slot.it.cause = Cause::Exited(Exit::Unknown);
+                slot.it.restarts = slot.it.restarts.saturating_add(1);
+            }
+            (None, Desired::Down) if old.errored => {
+                slot.it.cause = Cause::Exited(last);
+                state = State::Errored;
+                slot.it.desired = Desired::Up;
+            }
+            (None, Desired::Down) if old.finished => slot.it.cause = Cause::Finished(last),
+            (None, Desired::Down | Desired::Gone) => {}
+        }
+        self.slots.insert(id, slot);
+        self.set_state(now, id, state);
+        id
+    }
+
+    fn adopt(&mut self, id: InstanceId, old: &RestoredRun) -> State {
+        let RestoredRun { run, pid, start_time, launched, launched_wall_ms } = *old;
+        self.next_run = self.next_run.max(RunId(run.0.saturating_add(1)));
+        self.runs.insert(run, id);
+        let info = RunInfo { id: run, pid, start_time, launched, launched_wall_ms };
+        if launched.is_some() { State::Online(info) } else { State::Launching(info) }
+    }
+}
