@@ -351,9 +351,7 @@ impl ToShim {
         let mut w = Writer::new();
         match self {
             Self::Go => w.u8(1),
-            Self::Signal { signal, scope } => {
-                w.u8(2).i32(*signal).u8(u8::from(*scope == Scope::Tree))
-            }
+            Self::Signal { signal, scope } => w.u8(2).i32(*signal).u8(u8::from(*scope == Scope::Tree)),
             Self::KillTree => w.u8(3),
             Self::Release => w.u8(4),
             Self::Rotate => w.u8(5),
@@ -373,10 +371,9 @@ impl ToShim {
         let mut r = Reader::new(record);
         let message = match r.u8()? {
             1 => Self::Go,
-            2 => Self::Signal {
-                signal: r.i32()?,
-                scope: if r.u8()? == 1 { Scope::Tree } else { Scope::Main },
-            },
+            2 => {
+                Self::Signal { signal: r.i32()?, scope: if r.u8()? == 1 { Scope::Tree } else { Scope::Main } }
+            }
             3 => Self::KillTree,
             4 => Self::Release,
             5 => Self::Rotate,

@@ -1,0 +1,104 @@
+//! Replacing the program of a running process, and what it inherits across that.
+//!
+//! Owns the descriptors' close-on-exec bits around exec. Invariant: exactly the descriptors that were
+//! named survive, and only for as long as exec takes.
+
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+fn set_cloexec(fd: RawFd, on: bool) -> io::Result<()> {
+    // SAFETY: fcntl with an integer argument touches no memory.
+    let done = unsafe { libc::fcntl(fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Executes the program behind `exe` in place of this one with the present environment; `keep`
+/// survives. Returns only on failure, with everything as it was.
+pub fn in_place(exe: BorrowedFd<'_>, args: &[&CStr], keep: &[RawFd]) -> io::Error {
+    let mut argv: Vec<*const c_char> = args.iter().map(|a| a.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    for fd in keep {
+        if let Err(e) = set_cloexec(*fd, false) {
+            return e;
+        }
+    }
+    // SAFETY: argv is a null-terminated array of strings that outlive the call; environ is the
+    // process's own and no other thread changes it.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            exe.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            environ,
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    let error = io::Error::last_os_error();
+    for fd in keep {
+        // The descriptor was open a moment ago.
+        drop(set_cloexec(*fd, true));
+    }
+    error
+}
+
+/// Executes the program at `path` with the present environment. Async-signal-safe; returns only on
+/// failure.
+pub fn program(path: &CStr, args: &[*const c_char]) {
+    if args.last().is_some_and(|last| last.is_null()) {
+        // SAFETY: the array is null-terminated, as was just checked, and its strings are the
+        // caller's live ones.
+        unsafe { libc::execve(path.as_ptr(), args.as_ptr(), environ) };
+    }
+}
+
+/// A null-terminated argument array for [`program`].
+pub fn arguments(args: &[CString]) -> Vec<*const c_char> {
+    args.iter().map(|a| a.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Takes over a descriptor whose number came with exec, and closes it on the next one.
+///
+/// # Errors
+/// When the number is not open.
+pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    set_cloexec(fd, true)?;
+    // SAFETY: it is open, and its number was handed to this program for it to own.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts descriptor `from` at number `to`, open across exec. Async-signal-safe.
+pub fn put(from: RawFd, to: RawFd) -> io::Result<()> {
+    if from == to {
+        return set_cloexec(to, false);
+    }
+    // SAFETY: dup2 touches no memory; whoever calls this is about to exec.
+    if unsafe { libc::dup2(from, to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes every descriptor from number `first` on. For the very start of a program.
+pub fn close_from(first: RawFd) {
+    // SAFETY: nothing of this program owns a descriptor from `first` on yet.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    if done != 0 {
+        // Before Linux 5.9.
+        let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
+            .map(|d| d.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
+            .unwrap_or_default();
+        for fd in open.into_iter().filter(|fd| *fd >= first) {
+            // SAFETY: as above.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Sets an environment variable of this process.
+pub fn set_env(_proof: crate::process::SingleThread, name: &str, value: &str) {
+    // SAFETY: the proof says that no other thread reads the environment.
+    unsafe { std::env::set_var(name, value) };
+}

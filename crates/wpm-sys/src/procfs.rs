@@ -1,0 +1,182 @@
+//! What `/proc` says of a process.
+//!
+//! Owns the reading of `stat`, `children` and `fdinfo`. Invariant: a field that cannot be read is
+//! `None`, never a guess; callers compare start times before they believe that a pid is still theirs.
+
+use std::fs::File;
+use std::io::Read;
+
+/// `PF_FORKNOEXEC` in the flags: forked and has not executed a program yet.
+const FORKED_ONLY: u64 = 0x40;
+
+/// The fields of `/proc/PID/stat` that wpm uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// State letter: `R`, `S`, `Z`…
+    pub state: u8,
+    /// Parent.
+    pub parent: i32,
+    /// Process group.
+    pub group: i32,
+    /// Session.
+    pub session: i32,
+    /// Whether it has not executed a program since it was forked.
+    pub forked_only: bool,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+    /// Raw wait status; meaningful in a zombie, and only for the same user.
+    pub exit_code: i32,
+}
+
+impl Stat {
+    /// Whether it has ended and waits to be reaped.
+    pub const fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+/// Reads the state of a process without allocating.
+pub fn stat(pid: i32) -> Option<Stat> {
+    let mut path = PathBuf::<32>::default();
+    path.push(b"/proc/").number(pid).push(b"/stat");
+    let mut buf = [0_u8; 1024];
+    let n = read_into(path.as_str()?, &mut buf)?;
+    parse(&buf[..n])
+}
+
+fn parse(line: &[u8]) -> Option<Stat> {
+    // The name in parentheses may hold anything, so count from its last parenthesis.
+    let after = line.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(line.get(after + 2..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let flags: u64 = fields.nth(2)?.parse().ok()?;
+    let start_time = fields.nth(12)?.parse().ok()?;
+    let exit_code = fields.nth(29).and_then(|f| f.parse().ok()).unwrap_or(0);
+    Some(Stat { state, parent, group, session, forked_only: flags & FORKED_ONLY != 0, start_time, exit_code })
+}
+
+/// Start time of a process in clock ticks since boot.
+pub fn start_time(pid: i32) -> Option<u64> {
+    stat(pid).map(|s| s.start_time)
+}
+
+/// Appends the children of a process, those of all its threads, to `out`.
+pub fn children(pid: i32, out: &mut Vec<i32>) {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return };
+    for thread in threads.flatten() {
+        let mut path = thread.path();
+        path.push("children");
+        if let Ok(list) = std::fs::read_to_string(path) {
+            out.extend(list.split_ascii_whitespace().filter_map(|p| p.parse::<i32>().ok()));
+        }
+    }
+}
+
+/// Every descendant of a process, parents before their children, without the process itself.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    children(pid, &mut found);
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied() {
+        children(pid, &mut found);
+        next += 1;
+    }
+    found
+}
+
+/// Every process of a session.
+pub fn session_members(session: i32) -> Vec<i32> {
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    all.flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| stat(*pid).is_some_and(|s| s.session == session))
+        .collect()
+}
+
+/// Whether descriptor `fd` of a process is open for reading and writing.
+pub fn is_open_both_ways(pid: i32, fd: i32) -> bool {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else { return false };
+    let flags = text.lines().find_map(|l| l.strip_prefix("flags:"));
+    flags.and_then(|f| u64::from_str_radix(f.trim(), 8).ok()).is_some_and(|f| f & 3 == 2)
+}
+
+fn read_into(path: &str, buf: &mut [u8]) -> Option<usize> {
+    let mut file = File::open(path).ok()?;
+    let mut n = 0;
+    loop {
+        match file.read(buf.get_mut(n..)?) {
+            Ok(0) => return Some(n),
+            Ok(k) => n += k,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// A short path that is put together without the heap.
+pub(crate) struct PathBuf<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for PathBuf<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+}
+
+impl<const N: usize> PathBuf<N> {
+    /// Appends bytes; what does not fit is left out.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> &mut Self {
+        let n = bytes.len().min(N - self.len);
+        self.bytes[self.len..self.len + n].copy_from_slice(&bytes[..n]);
+        self.len += n;
+        self
+    }
+
+    /// Appends a number in decimal; a negative one as 0.
+    pub(crate) fn number(&mut self, n: i32) -> &mut Self {
+        let mut digits = [0_u8; 10];
+        let mut rest = u32::try_from(n).unwrap_or(0);
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..])
+    }
+
+    /// The path.
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes[..self.len]).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let line = b"7 (a) b (c) Z 1 2 3 0 -1 4194368 9 0 0 0 1 2 0 0 20 0 1 0 777 0 0 18446744073709551615 \
+            0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 1792\n";
+        let s = parse(line).unwrap();
+        assert_eq!((s.state, s.parent, s.group, s.session), (b'Z', 1, 2, 3));
+        assert_eq!((s.start_time, s.exit_code, s.forked_only), (777, 7 << 8, true));
+    }
+
+    #[test]
+    fn this_process_is_alive_and_was_executed() {
+        let s = stat(crate::process::own_pid()).unwrap();
+        assert!(s.start_time > 0 && !s.is_zombie() && !s.forked_only);
+        assert_eq!(stat(i32::MAX), None);
+    }
+}

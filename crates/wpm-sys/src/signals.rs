@@ -1,0 +1,90 @@
+//! Signals as events, and the clean slate that a new program deserves.
+//!
+//! Owns blocking, the signal descriptor and the reset before exec. Invariant: what keeper and shims
+//! change of their signals never reaches an app.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Signals that keeper and shims read from a descriptor: a child changed, or one was woken.
+const READ: [i32; 2] = [libc::SIGCHLD, libc::SIGUSR1];
+/// Signals that must not end keeper and shims: they are ended by the daemon's word only.
+const IGNORED: [i32; 11] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGPIPE,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGXFSZ,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+];
+
+/// The signal by which the keeper wakes a shim.
+pub const WAKE: i32 = libc::SIGUSR1;
+/// `SIGKILL`.
+pub const KILL: i32 = libc::SIGKILL;
+/// `SIGSTOP`.
+pub const STOP: i32 = libc::SIGSTOP;
+/// `SIGCONT`.
+pub const CONT: i32 = libc::SIGCONT;
+
+/// The descriptor that becomes readable when a child changes or [`WAKE`] arrives. It survives fork:
+/// a child reads its own signals from it.
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl SignalFd {
+    /// Blocks the signals that are read, ignores those that must not matter, opens the descriptor.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn open() -> io::Result<Self> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set; the other calls get valid pointers and numbers.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for s in READ {
+                libc::sigaddset(set.as_mut_ptr(), s);
+                libc::signal(s, libc::SIG_DFL);
+            }
+            for s in IGNORED {
+                libc::signal(s, libc::SIG_IGN);
+            }
+            libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+            let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Self(OwnedFd::from_raw_fd(fd))) }
+        }
+    }
+
+    /// Takes everything that has arrived.
+    pub fn drain(&self) {
+        let mut buf = [MaybeUninit::<libc::signalfd_siginfo>::uninit(); 8];
+        // SAFETY: the buffer is writable for its whole size.
+        while unsafe { libc::read(self.0.as_raw_fd(), buf.as_mut_ptr().cast(), size_of_val(&buf)) } > 0 {}
+    }
+}
+
+/// Default dispositions, nothing blocked: what a program expects at its start. Async-signal-safe.
+pub fn reset_all() {
+    for signal in 1..=64 {
+        // SAFETY: signal may be called with any number; those that cannot be set are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set that sigprocmask then reads.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+    }
+}

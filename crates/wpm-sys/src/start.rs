@@ -1,0 +1,102 @@
+//! Starting the keeper, from a client, a daemon that has lost it, or a shim left alone.
+//!
+//! Owns the way into the background. Deliberately does not look whether a keeper runs: a second one
+//! finds the lock held and leaves. Invariant: the keeper is nobody's descendant.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::process::{self, Fork, SingleThread};
+use crate::{exec, limits, signals};
+
+/// Hidden command that runs the keeper.
+pub const KEEPER_COMMAND: &str = "__keeper";
+/// Hidden command that runs the daemon.
+pub const DAEMON_COMMAND: &str = "__daemon";
+/// Hidden command that a shim becomes when it is upgraded.
+pub const SHIM_COMMAND: &str = "__shim";
+/// Environment variable with the number of the daemon's connection to the keeper.
+pub const KEEPER_FD: &str = "WPM_KEEPER_FD";
+/// Environment variable with the soft limit of descriptors before the keeper raised it.
+pub const DESCRIPTORS_SOFT: &str = "WPM_NOFILE_SOFT";
+/// File in the home that takes what keeper and daemon say.
+pub const LOG_NAME: &str = "daemon.log";
+
+fn text(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Starts a keeper for `home` in the background: own session, nobody's child, stdin from `/dev/null`,
+/// stdout and stderr to the home's `daemon.log`. May be called from a program with several threads.
+/// Returns when the keeper has been forked; whether it serves is found by connecting to the daemon.
+///
+/// # Errors
+/// When the log cannot be opened or a process cannot be forked.
+pub fn spawn_keeper(exe: &Path, home: &Path) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let null = std::fs::File::open("/dev/null")?;
+    let log = std::fs::File::options().create(true).append(true).mode(0o600).open(home.join(LOG_NAME))?;
+    let path = text(exe.as_os_str().as_bytes())?;
+    let args = [text(b"wpm")?, text(KEEPER_COMMAND.as_bytes())?, text(home.as_os_str().as_bytes())?];
+    let argv = exec::arguments(&args);
+    // SAFETY: the child calls only async-signal-safe functions until it executes or ends.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: as above.
+            if unsafe { libc::fork() } == 0 {
+                drop(process::start_session());
+                signals::reset_all();
+                for (fd, number) in [(&null, 0), (&log, 1), (&log, 2)] {
+                    drop(exec::put(fd.as_raw_fd(), number));
+                }
+                exec::program(&path, &argv);
+            }
+            process::exit_now(FAILED)
+        }
+        middle => {
+            process::wait_for(middle);
+            Ok(())
+        }
+    }
+}
+
+const FAILED: i32 = 127;
+
+/// Starts a keeper from a shim whose own is dead, as the shim's sibling.
+///
+/// # Errors
+/// When a process cannot be forked.
+pub fn revive_keeper(proof: SingleThread, home: &[u8], descriptors_soft: u64) -> io::Result<()> {
+    let args = [text(b"wpm")?, text(KEEPER_COMMAND.as_bytes())?, text(home)?];
+    let argv = exec::arguments(&args);
+    if process::fork_sibling(proof)? == Fork::Child {
+        drop(process::start_session());
+        signals::reset_all();
+        limits::restore_descriptors(descriptors_soft);
+        exec::program(c"/proc/self/exe", &argv);
+        process::exit_now(FAILED);
+    }
+    Ok(())
+}
+
+/// Starts the daemon as a child of the keeper; `socket` becomes its descriptor 3.
+///
+/// # Errors
+/// When a process cannot be forked.
+pub fn start_daemon(proof: SingleThread, home: &[u8], socket: BorrowedFd<'_>) -> io::Result<i32> {
+    let args = [text(b"wpm")?, text(DAEMON_COMMAND.as_bytes())?, text(home)?];
+    let argv = exec::arguments(&args);
+    match process::fork(proof)? {
+        Fork::Parent(pid) => Ok(pid),
+        Fork::Child => {
+            signals::reset_all();
+            drop(exec::put(socket.as_raw_fd(), 3));
+            exec::program(c"/proc/self/exe", &argv);
+            process::exit_now(FAILED)
+        }
+    }
+}
