@@ -83,14 +83,31 @@ pub fn put(from: RawFd, to: RawFd) -> io::Result<()> {
 
 /// Closes every descriptor from number `first` on. For the very start of a program.
 pub fn close_from(first: RawFd) {
-    // SAFETY: nothing of this program owns a descriptor from `first` on yet.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    close_between(first, RawFd::MAX);
+}
+
+/// Closes every descriptor from 3 on except those in `keep`. For a forked process that goes its own
+/// way and forgets all that its parent owned.
+pub fn close_all_but(keep: &mut [RawFd]) {
+    keep.sort_unstable();
+    let mut from = 3;
+    for fd in keep.iter().copied().filter(|fd| *fd >= 3).chain([RawFd::MAX]) {
+        if fd > from {
+            close_between(from, fd - 1);
+        }
+        from = from.max(fd.saturating_add(1));
+    }
+}
+
+fn close_between(first: RawFd, last: RawFd) {
+    // SAFETY: the caller forgets whatever owned these numbers before the fork.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if done != 0 {
         // Before Linux 5.9.
         let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
             .map(|d| d.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
             .unwrap_or_default();
-        for fd in open.into_iter().filter(|fd| *fd >= first) {
+        for fd in open.into_iter().filter(|fd| (first..=last).contains(fd)) {
             // SAFETY: as above.
             unsafe { libc::close(fd) };
         }

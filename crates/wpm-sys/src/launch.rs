@@ -213,6 +213,56 @@ impl Launch {
     }
 }
 
+/// The few facts of a launch that decide which pipes and channels the run needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// Whether stdout goes anywhere.
+    pub out: bool,
+    /// Whether stderr goes anywhere.
+    pub err: bool,
+    /// Whether both go to the same file and so share a pipe.
+    pub merged: bool,
+    /// Whether there is an IPC channel.
+    pub ipc: bool,
+}
+
+/// Reads only the outline of an encoded description, without allocating.
+///
+/// # Errors
+/// When it is of another layout.
+pub fn outline(bytes: &[u8]) -> Result<Outline, DecodeError> {
+    let mut r = Reader::new(bytes);
+    if r.u32()? != LAYOUT {
+        return Err(DecodeError);
+    }
+    let skip = |r: &mut Reader<'_>, what: &dyn Fn(&mut Reader<'_>) -> Result<(), DecodeError>| {
+        let n = r.u32()?;
+        (0..n).try_for_each(|_| what(r))
+    };
+    let string = |r: &mut Reader<'_>| r.bytes().map(drop);
+    let number = |r: &mut Reader<'_>| r.u32().map(drop);
+    // title, home, socket, pid file, program
+    for _ in 0..5 {
+        string(&mut r)?;
+    }
+    skip(&mut r, &string)?;
+    skip(&mut r, &string)?;
+    string(&mut r)?;
+    if r.u8()? != 0 {
+        r.u64()?;
+        skip(&mut r, &number)?;
+    }
+    r.u64()?;
+    skip(&mut r, &|r| r.u32().and_then(|_| r.u64()).and_then(|_| r.u64()).map(drop))?;
+    skip(&mut r, &number)?;
+    r.u8()?;
+    let ipc = r.i32()? >= 0;
+    r.u8()?;
+    let (out, err, both) = (r.bytes()?, r.bytes()?, r.bytes()?);
+    let anywhere = |file: &[u8]| !file.is_empty() || !both.is_empty();
+    Ok(Outline { out: anywhere(out), err: anywhere(err), merged: anywhere(out) && out == err, ipc })
+}
+
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
@@ -272,6 +322,8 @@ mod tests {
             ..Launch::default()
         };
         let bytes = launch.encode();
+        let facts = outline(&bytes).unwrap();
+        assert_eq!(facts, Outline { out: true, err: false, merged: false, ipc: true });
         assert_eq!(Launch::decode(&bytes), Ok(launch));
         for cut in 0..bytes.len() {
             assert!(Launch::decode(&bytes[..cut]).is_err());

@@ -248,6 +248,15 @@ impl SlotMap {
     }
 }
 
+impl SlotMap {
+    /// Keeps the mapping out of processes forked from here on, which would only carry its weight.
+    pub fn hide_from_children(&self) {
+        // SAFETY: the range is this mapping's; the advice changes nothing in this process.
+        let _ =
+            unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), SIZE, rustix::mm::Advice::LinuxDontFork) };
+    }
+}
+
 impl Deref for SlotMap {
     type Target = Slot;
     fn deref(&self) -> &Slot {

@@ -97,6 +97,55 @@ impl Directory {
     }
 }
 
+/// Who a program is to run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// The user's home folder, where the user is known.
+    pub home: Option<String>,
+}
+
+/// Resolves a user and a group, each by name or number; `None` = this process's own. A number that no
+/// user has stands for itself, with no group but `gid`.
+///
+/// # Errors
+/// `NotFound`, naming what was not found and where.
+pub fn resolve(user: Option<&str>, group: Option<&str>) -> io::Result<Resolved> {
+    Directory::read()?.resolve(user, group)
+}
+
+impl Directory {
+    fn resolve(&self, user: Option<&str>, group: Option<&str>) -> io::Result<Resolved> {
+        let missing = |what: &str, name: &str, file: &str| {
+            io::Error::new(io::ErrorKind::NotFound, format!("no {what} `{name}` in {file}"))
+        };
+        let gid = match group {
+            None => None,
+            Some(g) => Some(self.group(g).ok_or_else(|| missing("group", g, "/etc/group"))?),
+        };
+        let own = rustix::process::geteuid().as_raw();
+        let known = match user {
+            None => self.user_of(own),
+            Some(u) => self.user(u),
+        };
+        if let Some(user) = known {
+            let Credentials { uid, gid, groups } = self.credentials(&user, gid);
+            return Ok(Resolved { uid, gid, groups, home: user.home.into_os_string().into_string().ok() });
+        }
+        let uid = match user {
+            None => own,
+            Some(u) => u.parse().map_err(|_| missing("user", u, "/etc/passwd"))?,
+        };
+        let gid = gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
+        Ok(Resolved { uid, gid, groups: vec![gid], home: None })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +161,10 @@ mod tests {
         assert_eq!((d.user("nobody"), d.user("")), (None, None));
         assert_eq!(d.credentials(&ann, None), Credentials { uid: 1000, gid: 100, groups: vec![100, 33] });
         assert_eq!(d.credentials(&ann, d.group("www")).groups, [33]);
+        let found = d.resolve(Some("ann"), Some("www")).unwrap();
+        assert_eq!((found.uid, found.gid, found.home.as_deref()), (1000, 33, Some("/home/ann")));
+        assert_eq!(d.resolve(Some("4242"), Some("7")).unwrap().groups, [7]);
+        assert!(d.resolve(Some("bob"), None).unwrap_err().to_string().contains("`bob`"));
         assert_eq!((d.group("www"), d.group("77"), d.group("x")), (Some(33), Some(77), None));
     }
 }
