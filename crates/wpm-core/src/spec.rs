@@ -3,8 +3,16 @@
 //! Sizes are bytes, times are [`Millis`]. Paths are absolute byte-free strings as the client
 //! resolved them; the core never looks at a file.
 
+mod argv;
+mod date;
 mod diff;
+mod env;
+mod fingerprint;
+mod names;
 mod validate;
+
+pub use date::strftime_of_dayjs;
+pub use names::LogPaths;
 
 use std::collections::BTreeMap;
 

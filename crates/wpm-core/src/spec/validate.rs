@@ -55,6 +55,25 @@ impl Spec {
                 return wrong(field, "must be the name of a variable".to_owned());
             }
         }
+        if let Some(name) = &self.increment_var {
+            let base = self.env.get(name).map(String::as_str);
+            match base.map(|base| base.trim().parse::<u32>()) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => {
+                    let base = base.unwrap_or_default();
+                    return wrong(
+                        "increment_var",
+                        format!("needs a number to count from, and {name} is `{base}`"),
+                    );
+                }
+                None => {
+                    return wrong(
+                        "increment_var",
+                        format!("needs a number to count from, and {name} is not set"),
+                    );
+                }
+            }
+        }
         self.validate_numbers().map_or(Ok(()), |(field, reason)| wrong(field, reason))
     }
 
