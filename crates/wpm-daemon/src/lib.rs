@@ -1,1 +1,65 @@
-//! wpm-daemon
+//! The daemon: the loop around the core, and its hands.
+//!
+//! Decides nothing: what a client asked or a shim reported goes into the core, and the actions that
+//! come out are carried out. Parent of no process, in no data path: it may be killed, hung or
+//! replaced at any moment.
+//!
+//! Invariant: the loop never waits for a disk, a client, a shim or the keeper. Writing is done by
+//! one thread of its own, everything else by tasks that hand messages to the loop.
+
+mod actions;
+mod clock;
+mod convert;
+mod cron;
+mod daemon;
+mod identity;
+mod journal;
+mod launch;
+mod link;
+mod listener;
+mod memory;
+mod notes;
+mod recover;
+mod requests;
+mod run;
+mod session;
+mod settings;
+mod state_file;
+mod store;
+mod views;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use wpm_proto::home::Home;
+
+/// Runs the daemon of this home until it is told to end.
+///
+/// The keeper starts it, with their connection as the descriptor that `WPM_KEEPER_FD` names.
+pub fn daemon_main(home: &Path) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env(wpm_proto::env::LOG)
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime =
+        match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "cannot start the event loop");
+                return ExitCode::FAILURE;
+            }
+        };
+    let local = tokio::task::LocalSet::new();
+    match local.block_on(&runtime, daemon::run(Home::new(home))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

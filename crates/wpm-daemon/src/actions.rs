@@ -1,0 +1,218 @@
+//! Carries out what the core decided.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use wpm_core::{Action, Event, InstanceId, Reply, RunId, Scope, Ticket};
+use wpm_proto::response::{Body, Response};
+use wpm_proto::state::{SavedApp, SavedDesire, SavedInstance, StateFile, VERSION};
+use wpm_sys::contract::{RunKey, RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
+use wpm_sys::{memfd, record};
+
+use crate::daemon::{After, Daemon, Message};
+use crate::journal::Fact;
+use crate::launch::{self, CannotLaunch};
+use crate::link::Link;
+use crate::run::{Run, is_transient};
+use crate::store::Target;
+use crate::{convert, notes};
+
+impl Daemon {
+    /// Does everything that the core has queued.
+    pub(crate) fn act(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Spawn { run, instance } => {
+                if let Err(why) = self.spawn(run, instance) {
+                    tracing::warn!(
+                        "cannot {}: {}",
+                        why.stage,
+                        rustix::io::Errno::from_raw_os_error(why.errno)
+                    );
+                    let transient = is_transient(why.errno);
+                    let event = Event::SpawnFailed { stage: why.stage, errno: why.errno, transient };
+                    // Through the inbox: the core is not called while its actions are being done.
+                    let _gone = self.inbox.send(Message::Event(run, event));
+                }
+            }
+            Action::Go { run } => {
+                let Some((instance, Some((pid, start_time)))) =
+                    self.runs.get(&run).map(|r| (r.instance, r.process))
+                else {
+                    return;
+                };
+                let fact = Fact::Start { run: run.0, instance: instance.0, pid, start_time };
+                self.journal(&fact, After::Go(run));
+            }
+            Action::Signal { run, signal, scope } => {
+                let scope = match scope {
+                    Scope::Main => ShimScope::Main,
+                    Scope::Tree => ShimScope::Tree,
+                };
+                self.send(run, &ToShim::Signal { signal, scope });
+            }
+            Action::KillTree { run } => self.send(run, &ToShim::KillTree),
+            Action::Release { run } => {
+                let restarts = self
+                    .runs
+                    .get(&run)
+                    .and_then(|r| self.core.instance(r.instance))
+                    .map_or(0, |i| i.restarts);
+                self.journal(&Fact::End { run: run.0, restarts }, After::Release(run));
+            }
+            Action::Persist => self.persist(),
+            Action::Note { instance, app, index, note } => {
+                self.events += 1;
+                let event = notes::event(self.events, instance, &app, index, &note);
+                notes::log(&event);
+                for (session, request) in self.subscribers.clone() {
+                    let body = Body::Event { event: event.clone() };
+                    self.respond(session, &Response { id: request, body });
+                }
+            }
+            Action::Progress { ticket, outcome } => {
+                if let Some((session, request)) =
+                    self.askers.get(&ticket).filter(|a| a.wait).map(|a| (a.session, a.request))
+                {
+                    let outcome = self.outcome(&outcome);
+                    self.respond(session, &Response { id: request, body: Body::Progress { outcome } });
+                }
+            }
+            Action::Reply { ticket, reply } => self.reply(ticket, reply),
+            Action::Quit => self.quit(),
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        let Some(asker) = self.askers.remove(&ticket) else { return };
+        let body = match reply {
+            Reply::Refused(error) => Body::Error { error: crate::requests::wire_error(error) },
+            Reply::Done(outcomes) => Body::Outcomes {
+                outcomes: outcomes.iter().map(|o| self.outcome(o)).collect(),
+                remarks: asker.remarks,
+            },
+        };
+        self.respond_durably(asker.session, asker.request, body);
+    }
+
+    /// Asks the keeper for a shim; everything that it needs goes along.
+    fn spawn(&mut self, run: RunId, instance: InstanceId) -> Result<(), CannotLaunch> {
+        let Some(app) = self.core.instance(instance).and_then(|i| self.core.app(i.app)) else {
+            return Err(CannotLaunch { stage: Stage::Fork.phrase(), errno: 0 });
+        };
+        let index = self.core.instance(instance).map_or(0, |i| i.index);
+        let described = launch::describe(&self.home, &app.spec, index, instance, run, self.settings.log)?;
+        let prepared = |e: std::io::Error| CannotLaunch {
+            stage: Stage::Fork.phrase(),
+            errno: e.raw_os_error().unwrap_or(0),
+        };
+        let error_offset = std::fs::metadata(launch::os_path(&described.log.err)).map_or(0, |m| m.len());
+        let (ours, theirs) = record::pair().map_err(prepared)?;
+        let beside = self.beside(instance, run, &described.encode(), theirs).map_err(prepared)?;
+        let link = Rc::new(Link::new(ours).map_err(prepared)?);
+        self.journal(&Fact::Asked { run: run.0, instance: instance.0 }, After::Nothing);
+        self.keeper.send(ToKeeper::Spawn { run: RunKey(run.0) }.encode(), beside);
+        self.listen_to(run, &link);
+        self.last_error_offset.insert(instance, error_offset);
+        self.runs.insert(run, Run::asked(instance, link));
+        Ok(())
+    }
+
+    /// Descriptors of a spawn or adoption: connection, shim socket, launch description.
+    pub(crate) fn beside(
+        &self,
+        instance: InstanceId,
+        run: RunId,
+        launch: &[u8],
+        theirs: OwnedFd,
+    ) -> std::io::Result<Vec<OwnedFd>> {
+        let listener = record::listen_at(&self.home.shim_socket(instance.0, run.0))?;
+        Ok(vec![theirs, listener, memfd::sealed("wpm-launch", launch)?])
+    }
+
+    /// Reads the reports of a run in a task of its own.
+    pub(crate) fn listen_to(&self, run: RunId, link: &Rc<Link>) {
+        let (link, inbox) = (Rc::clone(link), self.inbox.clone());
+        let _detached = tokio::task::spawn_local(async move {
+            while let Some((record, fds)) = link.receive().await {
+                match RunReport::decode(&record) {
+                    Ok(report) => {
+                        let _gone = inbox.send(Message::Report(run, Box::new(report), fds));
+                    }
+                    Err(error) => tracing::error!(%error, run = run.0, "a shim sent what is not understood"),
+                }
+            }
+            let _gone = inbox.send(Message::Lost(run));
+        });
+    }
+
+    /// Sends a request to the shim of a run. Requests are idempotent and follow from the state of
+    /// the run, so one that is lost with its connection is repeated by whoever takes over.
+    pub(crate) fn send(&mut self, run: RunId, request: &ToShim) {
+        let Some(link) = self.runs.get(&run).and_then(|r| r.link.clone()) else { return };
+        if let Err(error) = link.try_send(&request.encode(), &[]) {
+            tracing::debug!(%error, run = run.0, ?request, "a shim did not take a request");
+        }
+    }
+
+    /// Writes the desired state.
+    fn persist(&mut self) {
+        self.generation += 1;
+        self.cron.follow(&self.core);
+        let content = self.saved();
+        self.write_file(Target::State, content, After::State);
+    }
+
+    /// The desired state as it stands on disk.
+    pub(crate) fn saved(&self) -> Vec<u8> {
+        let apps = if self.quitting { vec![] } else { self.saved_apps() };
+        let file = StateFile {
+            version: VERSION,
+            written_by: concat!("wpm ", env!("CARGO_PKG_VERSION")).to_owned(),
+            generation: self.generation,
+            apps,
+        };
+        serde_json::to_vec(&file).unwrap_or_default()
+    }
+
+    fn saved_apps(&self) -> Vec<SavedApp> {
+        let saved = |id: &InstanceId| {
+            let i = self.core.instance(*id)?;
+            let desire = match (i.desired, &i.state) {
+                (_, wpm_core::State::Errored) => SavedDesire::Errored,
+                _ if i.is_finished() => SavedDesire::Finished,
+                (wpm_core::Desired::Up, _) => SavedDesire::Up,
+                (wpm_core::Desired::Down, _) => SavedDesire::Down,
+                (wpm_core::Desired::Gone, _) => return None,
+            };
+            Some(SavedInstance {
+                id: i.id.0,
+                index: i.index,
+                desire,
+                restarts: i.restarts,
+                last_exit: i.last_exit.map(convert::saved_exit),
+                created_ms: i.created_wall_ms,
+            })
+        };
+        self.core
+            .apps()
+            .map(|app| SavedApp {
+                spec: convert::saved_spec(&app.spec),
+                instances: app.instances.values().filter_map(saved).collect(),
+            })
+            .filter(|app| !app.instances.is_empty())
+            .collect()
+    }
+
+    /// Everything is down: forget the list, tell the keeper, end.
+    fn quit(&mut self) {
+        self.quitting = true;
+        self.persist();
+        self.keeper.send(ToKeeper::Quit.encode(), vec![]);
+    }
+}

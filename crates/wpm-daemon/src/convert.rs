@@ -1,0 +1,321 @@
+//! Wire, memory and disk are three types; here is the only place where one becomes another.
+//!
+//! Every conversion names every field, so that a new one cannot be forgotten silently.
+
+use wpm_core::{Cause, Exit, LogSpec, Millis, RestartPolicy, ScaleTo, Spec, SpecChange, StopPolicy};
+use wpm_proto::app::AppSpec;
+use wpm_proto::request::{Change, Scale};
+use wpm_proto::state::{SavedExit, SavedSpec};
+
+/// What an app gets where neither it nor the user says otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Defaults {
+    /// First signal of a stop.
+    pub(crate) kill_signal: i32,
+    /// Milliseconds until SIGKILL.
+    pub(crate) kill_timeout_ms: u64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { kill_signal: 2, kill_timeout_ms: 1600 }
+    }
+}
+
+const MIN_UPTIME_MS: u64 = 1000;
+const MAX_RESTARTS: u32 = 16;
+const START_CHECK_MS: u64 = 400;
+const LISTEN_TIMEOUT_MS: u64 = 3000;
+
+/// Wire to memory.
+pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Spec {
+    let AppSpec {
+        name,
+        namespace,
+        script,
+        shell,
+        interpreter,
+        interpreter_args,
+        args,
+        cwd,
+        env,
+        own_env,
+        instances,
+        instances_asked,
+        cluster,
+        instance_var,
+        increment_var,
+        autostart,
+        start_check_ms,
+        wait_ready,
+        listen_timeout_ms,
+        autorestart,
+        stop_exit_codes,
+        min_uptime_ms,
+        max_restarts,
+        restart_delay_ms,
+        exp_backoff_restart_delay_ms,
+        max_memory_restart,
+        kill_signal,
+        kill_timeout_ms,
+        treekill,
+        shutdown_with_message,
+        out_file,
+        error_file,
+        log_file,
+        merge_logs,
+        disable_logs,
+        log_json,
+        log_date_format,
+        log_max_size,
+        log_retain,
+        log_compress,
+        log_rotate_interval,
+        pid_file,
+        cron_restart,
+        uid,
+        gid,
+        umask,
+        nice,
+        max_open_files,
+        version,
+        username,
+        extra,
+    } = app;
+    Spec {
+        name,
+        namespace,
+        script,
+        shell,
+        interpreter,
+        interpreter_args,
+        args,
+        cwd,
+        env,
+        own_env,
+        instances,
+        instances_asked,
+        cluster,
+        instance_var: instance_var.unwrap_or_else(|| wpm_proto::env::NODE_APP_INSTANCE.to_owned()),
+        increment_var,
+        autostart,
+        start_check: Millis(start_check_ms.unwrap_or(START_CHECK_MS)),
+        wait_ready,
+        listen_timeout: Millis(listen_timeout_ms.unwrap_or(LISTEN_TIMEOUT_MS)),
+        restart: RestartPolicy {
+            autorestart,
+            stop_exit_codes,
+            min_uptime: Millis(min_uptime_ms.unwrap_or(MIN_UPTIME_MS)),
+            max_restarts: max_restarts.unwrap_or(MAX_RESTARTS),
+            restart_delay: restart_delay_ms.filter(|ms| *ms > 0).map(Millis),
+            backoff: exp_backoff_restart_delay_ms.filter(|ms| *ms > 0).map(Millis),
+            max_memory: max_memory_restart.filter(|bytes| *bytes > 0),
+        },
+        stop: StopPolicy {
+            signal: kill_signal.unwrap_or(defaults.kill_signal),
+            kill_timeout: Millis(kill_timeout_ms.unwrap_or(defaults.kill_timeout_ms)),
+            tree: treekill,
+            with_message: shutdown_with_message,
+        },
+        log: LogSpec {
+            out: out_file,
+            err: error_file,
+            both: log_file,
+            merge: merge_logs,
+            disabled: disable_logs,
+            json: log_json,
+            date_format: log_date_format,
+            max_size: log_max_size,
+            retain: log_retain,
+            compress: log_compress,
+            rotate_interval: log_rotate_interval,
+        },
+        pid_file,
+        cron_restart,
+        uid,
+        gid,
+        umask,
+        nice,
+        max_open_files,
+        version,
+        username,
+        extra,
+    }
+}
+
+/// Memory to wire.
+pub(crate) fn app_spec(spec: &Spec) -> AppSpec {
+    let s = spec.clone();
+    AppSpec {
+        name: s.name,
+        namespace: s.namespace,
+        script: s.script,
+        shell: s.shell,
+        interpreter: s.interpreter,
+        interpreter_args: s.interpreter_args,
+        args: s.args,
+        cwd: s.cwd,
+        env: s.env,
+        own_env: s.own_env,
+        instances: s.instances,
+        instances_asked: s.instances_asked,
+        cluster: s.cluster,
+        instance_var: Some(s.instance_var),
+        increment_var: s.increment_var,
+        autostart: s.autostart,
+        start_check_ms: Some(s.start_check.0),
+        wait_ready: s.wait_ready,
+        listen_timeout_ms: Some(s.listen_timeout.0),
+        autorestart: s.restart.autorestart,
+        stop_exit_codes: s.restart.stop_exit_codes,
+        min_uptime_ms: Some(s.restart.min_uptime.0),
+        max_restarts: Some(s.restart.max_restarts),
+        restart_delay_ms: s.restart.restart_delay.map(|m| m.0),
+        exp_backoff_restart_delay_ms: s.restart.backoff.map(|m| m.0),
+        max_memory_restart: s.restart.max_memory,
+        kill_signal: Some(s.stop.signal),
+        kill_timeout_ms: Some(s.stop.kill_timeout.0),
+        treekill: s.stop.tree,
+        shutdown_with_message: s.stop.with_message,
+        out_file: s.log.out,
+        error_file: s.log.err,
+        log_file: s.log.both,
+        merge_logs: s.log.merge,
+        disable_logs: s.log.disabled,
+        log_json: s.log.json,
+        log_date_format: s.log.date_format,
+        log_max_size: s.log.max_size,
+        log_retain: s.log.retain,
+        log_compress: s.log.compress,
+        log_rotate_interval: s.log.rotate_interval,
+        pid_file: s.pid_file,
+        cron_restart: s.cron_restart,
+        uid: s.uid,
+        gid: s.gid,
+        umask: s.umask,
+        nice: s.nice,
+        max_open_files: s.max_open_files,
+        version: s.version,
+        username: s.username,
+        extra: s.extra,
+    }
+}
+
+/// Copies fields of equal names between the wire's and the disk's type.
+macro_rules! same_fields {
+    ($value:expr, $from:ident => $to:ident) => {
+        same_fields!($value, $from => $to {
+            name, namespace, script, shell, interpreter, interpreter_args, args, cwd, env, own_env,
+            instances, instances_asked, cluster, instance_var, increment_var, autostart,
+            start_check_ms, wait_ready, listen_timeout_ms, autorestart, stop_exit_codes,
+            min_uptime_ms, max_restarts, restart_delay_ms, exp_backoff_restart_delay_ms,
+            max_memory_restart, kill_signal, kill_timeout_ms, treekill, shutdown_with_message,
+            out_file, error_file, log_file, merge_logs, disable_logs, log_json, log_date_format,
+            log_max_size, log_retain, log_compress, log_rotate_interval, pid_file, cron_restart,
+            uid, gid, umask, nice, max_open_files, version, username, extra
+        })
+    };
+    ($value:expr, $from:ident => $to:ident { $($field:ident),* }) => {{
+        let $from { $($field),* } = $value;
+        $to { $($field),* }
+    }};
+}
+
+/// Memory to disk.
+pub(crate) fn saved_spec(spec: &Spec) -> SavedSpec {
+    same_fields!(app_spec(spec), AppSpec => SavedSpec)
+}
+
+/// Disk to memory.
+pub(crate) fn restored_spec(saved: SavedSpec, defaults: Defaults) -> Spec {
+    spec(same_fields!(saved, SavedSpec => AppSpec), defaults)
+}
+
+/// Wire to memory.
+pub(crate) fn change(change: Change) -> SpecChange {
+    let Change {
+        env,
+        args,
+        interpreter_args,
+        name,
+        kill_timeout_ms,
+        max_memory_restart,
+        restart_delay_ms,
+        exp_backoff_restart_delay_ms,
+        max_restarts,
+        autorestart,
+        stop_exit_codes,
+        cron_restart,
+        log_date_format,
+    } = change;
+    let span = |ms: u64| (ms > 0).then_some(Millis(ms));
+    SpecChange {
+        env,
+        args,
+        interpreter_args,
+        name,
+        kill_timeout: kill_timeout_ms.map(Millis),
+        max_memory: max_memory_restart.map(|bytes| (bytes > 0).then_some(bytes)),
+        restart_delay: restart_delay_ms.map(span),
+        backoff: exp_backoff_restart_delay_ms.map(span),
+        max_restarts,
+        autorestart,
+        stop_exit_codes,
+        cron_restart: cron_restart.map(|rule| (rule != "0").then_some(rule)),
+        date_format: log_date_format.map(|format| (!format.is_empty()).then_some(format)),
+    }
+}
+
+/// Wire to memory.
+pub(crate) const fn scale(to: Scale) -> ScaleTo {
+    match to {
+        Scale::Exactly(n) => ScaleTo::Exactly(n),
+        Scale::More(n) => ScaleTo::More(n),
+        Scale::Fewer(n) => ScaleTo::Fewer(n),
+    }
+}
+
+/// Memory to wire and disk.
+pub(crate) const fn saved_exit(exit: Exit) -> SavedExit {
+    match exit {
+        Exit::Code(code) => SavedExit::Code(code),
+        Exit::Signal(signal) => SavedExit::Signal(signal),
+        Exit::Unknown => SavedExit::Unknown,
+    }
+}
+
+/// Disk to memory.
+pub(crate) const fn restored_exit(exit: SavedExit) -> Exit {
+    match exit {
+        SavedExit::Code(code) => Exit::Code(code),
+        SavedExit::Signal(signal) => Exit::Signal(signal),
+        SavedExit::Unknown => Exit::Unknown,
+    }
+}
+
+/// An end in a few words.
+pub(crate) fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+        Exit::Unknown => "exit unknown".to_owned(),
+    }
+}
+
+/// A cause in a few words; `None` where there is nothing to say.
+pub(crate) fn cause_words(cause: &Cause) -> Option<String> {
+    match cause {
+        Cause::Asked => None,
+        Cause::Exited(exit) => Some(exit_words(*exit)),
+        Cause::Finished(exit) => Some(format!("finished, {}", exit_words(*exit))),
+        Cause::CrashLoop { last, count } => {
+            Some(format!("crash loop: {count} short runs, last {}", exit_words(*last)))
+        }
+        Cause::SpawnFailed { stage, errno } => {
+            Some(format!("failed while {stage}: {}", rustix::io::Errno::from_raw_os_error(*errno)))
+        }
+        Cause::Memory { bytes } => Some(format!("memory limit: {} MiB in use", bytes / (1024 * 1024))),
+        Cause::Cron => Some("cron".to_owned()),
+        Cause::NotReady => Some("not ready in time".to_owned()),
+    }
+}

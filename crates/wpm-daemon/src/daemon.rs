@@ -1,0 +1,531 @@
+//! The loop: takes one message after the other, asks the core, carries its actions out.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::task::JoinSet;
+use wpm_core::{Core, Event, Input, InstanceId, Millis, RunId, Ticket};
+use wpm_proto::home::Home;
+use wpm_proto::response::{Body, Response};
+use wpm_sys::contract::{FromKeeper, RunReport};
+
+use crate::clock;
+use crate::cron::Cron;
+use crate::link::{Link, Outbox, pump};
+use crate::memory::Sampler;
+use crate::run::Run;
+use crate::session::{Asked, Session, SessionId};
+use crate::settings::Settings;
+use crate::store::{Job, Store, Target, Written};
+use crate::{listener, recover};
+
+/// Requests that may wait for the loop.
+const REQUESTS: usize = 256;
+/// Clients at once; more wait in the socket's queue.
+const CLIENTS: usize = 1024;
+/// How often memory is sampled, while an app asks for it.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// Pause after a failed accept (no descriptor left): the clients wait in the queue.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What tasks tell the loop.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A shim reported.
+    Report(RunId, Box<RunReport>, Vec<OwnedFd>),
+    /// The connection to a shim ended.
+    Lost(RunId),
+    /// The keeper reported.
+    Keeper(FromKeeper),
+    /// The keeper is gone.
+    KeeperLost,
+    /// Something that the daemon found out by itself about a run.
+    Event(RunId, Event),
+}
+
+/// Who waits for a ticket.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    /// Client.
+    pub(crate) session: SessionId,
+    /// Its number of the request.
+    pub(crate) request: u64,
+    /// Whether it wants to know the outcome.
+    pub(crate) wait: bool,
+    /// Remarks to add to the answer.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Everything that the loop holds.
+pub(crate) struct Daemon {
+    pub(crate) home: Home,
+    pub(crate) core: Core,
+    pub(crate) settings: Settings,
+    pub(crate) keeper: Outbox,
+    pub(crate) keeper_pid: i32,
+    pub(crate) starts: u32,
+    pub(crate) runs: HashMap<RunId, Run>,
+    pub(crate) inbox: UnboundedSender<Message>,
+    pub(crate) store: Store,
+    pub(crate) sessions: HashMap<SessionId, Session>,
+    pub(crate) askers: HashMap<Ticket, Asker>,
+    pub(crate) subscribers: Vec<(SessionId, u64)>,
+    pub(crate) next_ticket: u64,
+    pub(crate) next_token: u64,
+    /// What is to be done when the token of a write comes back.
+    pub(crate) after: HashMap<u64, After>,
+    /// Token of the last state that was handed to the store, and whether it is durable.
+    pub(crate) state_token: u64,
+    pub(crate) durable_token: u64,
+    /// Answers that wait for a state to be durable.
+    pub(crate) waiting_answers: VecDeque<(u64, SessionId, Response)>,
+    pub(crate) generation: u64,
+    pub(crate) storage_trouble: Option<String>,
+    pub(crate) events: u64,
+    pub(crate) started_ms: u64,
+    pub(crate) quitting: bool,
+    pub(crate) cron: Cron,
+    pub(crate) recent_keys: VecDeque<String>,
+    /// Size of each instance's stderr file before its last run.
+    pub(crate) last_error_offset: HashMap<InstanceId, u64>,
+    /// The keeper is gone: another one must be started.
+    pub(crate) keeper_gone: bool,
+    sampler: Sampler,
+}
+
+/// What waits for a write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum After {
+    /// Nothing: a fact for the record.
+    Nothing,
+    /// Open the gate of this run.
+    Go(RunId),
+    /// Let the shim of this run go.
+    Release(RunId),
+    /// The state.
+    State,
+    /// A dump, for this asker.
+    Dump(Ticket),
+}
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// With a sentence that says what could not be set up.
+pub(crate) async fn run(home: Home) -> Result<(), String> {
+    let told = |what: &str, e: io::Error| format!("{what}: {e}");
+    // Held for life: two daemons in one home cannot be.
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(home.daemon_lock())
+        .map_err(|e| told("cannot open the daemon's lock", e))?;
+    if lock.try_lock().is_err() {
+        // The predecessor may be on its way out; the keeper starts only one daemon at a time.
+        let (done, waited) = tokio::sync::oneshot::channel();
+        drop(std::thread::spawn(move || {
+            drop(done.send(lock.lock().map(|()| lock)));
+        }));
+        match tokio::time::timeout(Duration::from_secs(5), waited).await {
+            Ok(Ok(Ok(lock))) => return serve(home, lock).await,
+            _ => return Err("another daemon holds this home".into()),
+        }
+    }
+    serve(home, lock).await
+}
+
+async fn serve(home: Home, lock: File) -> Result<(), String> {
+    let keeper_fd = std::env::var(wpm_proto::env::KEEPER_FD)
+        .ok()
+        .and_then(|number| wpm_sys::exec::inherited(number.parse().ok()?).ok())
+        .ok_or("the daemon is started by the keeper alone (use any wpm command)")?;
+    let keeper_link =
+        Rc::new(Link::new(keeper_fd).map_err(|e| format!("cannot use the keeper's connection: {e}"))?);
+    for dir in [home.run(), home.log_locks(), home.logs(), home.pids()] {
+        recover::make_private(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+    }
+    let (inbox, messages) = unbounded_channel();
+    let (written_to, written) = unbounded_channel();
+    let (keeper, queue) = Outbox::new();
+    let settings = Settings::read(|name| std::env::var(name).ok());
+
+    let listener = listener::open(&home).map_err(|e| e.to_string())?;
+    let recovered = recover::recover(&home, settings.spec)?;
+    let store = Store::start(home.clone(), written_to)
+        .map_err(|e| format!("cannot open {}: {e}", home.journal().display()))?;
+    drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));
+
+    let mut daemon = Daemon {
+        core: Core::new(RunId(recovered.first_run)),
+        home,
+        settings,
+        keeper,
+        keeper_pid: 0,
+        starts: 0,
+        runs: HashMap::new(),
+        inbox,
+        store,
+        sessions: HashMap::new(),
+        askers: HashMap::new(),
+        subscribers: Vec::new(),
+        next_ticket: 0,
+        next_token: 0,
+        after: HashMap::new(),
+        state_token: 0,
+        durable_token: 0,
+        waiting_answers: VecDeque::new(),
+        generation: recovered.generation,
+        storage_trouble: None,
+        events: 0,
+        started_ms: clock::wall_ms(),
+        quitting: false,
+        cron: Cron::default(),
+        recent_keys: VecDeque::new(),
+        last_error_offset: HashMap::new(),
+        keeper_gone: false,
+        sampler: Sampler::default(),
+    };
+    {
+        let link = Rc::clone(&keeper_link);
+        let _detached = tokio::task::spawn_local(async move { pump(&link, queue).await });
+        let (link, inbox) = (keeper_link, daemon.inbox.clone());
+        let _detached = tokio::task::spawn_local(async move {
+            while let Some((record, _fds)) = link.receive().await {
+                match FromKeeper::decode(&record) {
+                    Ok(report) => {
+                        let _gone = inbox.send(Message::Keeper(report));
+                    }
+                    Err(error) => tracing::error!(%error, "the keeper sent what is not understood"),
+                }
+            }
+            let _gone = inbox.send(Message::KeeperLost);
+        });
+    }
+    daemon.take_over(recovered);
+    daemon.run(&listener, messages, written).await;
+    let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
+    daemon.store.finish();
+    drop(lock);
+    if keeper_gone {
+        start_keeper(&home)?;
+    }
+    Ok(())
+}
+
+/// Starts a keeper in place of the one that died; it starts the next daemon.
+fn start_keeper(home: &Home) -> Result<(), String> {
+    tracing::warn!("the keeper is gone: starting another, which starts the next daemon");
+    wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path())
+        .map_err(|e| format!("cannot start a keeper: {e}"))
+}
+
+impl Daemon {
+    async fn run(
+        &mut self,
+        listener: &interprocess::local_socket::tokio::Listener,
+        mut messages: UnboundedReceiver<Message>,
+        mut written: UnboundedReceiver<Written>,
+    ) {
+        let (requests_to, mut requests): (_, Receiver<Asked>) = channel(REQUESTS);
+        let (left_to, mut left) = unbounded_channel();
+        let mut tasks = JoinSet::new();
+        let mut next_session = 0;
+        let mut accept_again = tokio::time::Instant::now();
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "cannot handle signals");
+                return;
+            }
+        };
+        let mut next_sample = tokio::time::Instant::now();
+        loop {
+            self.act();
+            if self.keeper_gone || (self.quitting && self.waiting_answers.is_empty() && self.after.is_empty())
+            {
+                break;
+            }
+            let deadline = self.core.next_deadline().map(instant_of);
+            let cron = self.cron.next();
+            let sample = (!self.core.sampled().is_empty()).then_some(next_sample);
+            tokio::select! {
+                biased;
+                Some(message) = messages.recv() => {
+                    self.take(message);
+                    while let Ok(message) = messages.try_recv() {
+                        self.take(message);
+                    }
+                }
+                Some(done) = written.recv() => self.written(done),
+                () = until(deadline) => self.core.handle(clock::now(), Input::Tick),
+                Some(Asked(session, request)) = requests.recv() => self.request(session, *request),
+                Some(session) = left.recv() => self.leave(session),
+                Some(signal) = signals.next() => match signal {
+                    Signal::Reopen => self.reopen_logs(),
+                    Signal::End => {
+                        tracing::info!("asked to end by a signal: the apps go on, the keeper starts a new daemon");
+                        break;
+                    }
+                },
+                () = until(cron) => for instance in self.cron.due() {
+                    self.core.handle(clock::now(), Input::CronFired(instance));
+                },
+                () = until(sample) => {
+                    next_sample = tokio::time::Instant::now() + SAMPLE_EVERY;
+                    self.sample();
+                }
+                accepted = listener::accept(listener),
+                    if self.sessions.len() < CLIENTS && tokio::time::Instant::now() >= accept_again =>
+                {
+                    match accepted {
+                        Ok(Some(stream)) => {
+                            next_session += 1;
+                            let id = SessionId(next_session);
+                            let session = Session::serve(
+                                id, stream, requests_to.clone(), left_to.clone(), &mut tasks);
+                            self.sessions.insert(id, session);
+                        }
+                        Ok(None) => {}
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot accept clients for the moment");
+                            accept_again = tokio::time::Instant::now() + ACCEPT_PAUSE;
+                        }
+                    }
+                }
+                () = tokio::time::sleep_until(accept_again), if tokio::time::Instant::now() < accept_again => {}
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            }
+        }
+        self.sessions.clear();
+        let flushed = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(1), flushed).await;
+    }
+
+    /// Takes what a task has to tell.
+    fn take(&mut self, message: Message) {
+        let now = clock::now();
+        match message {
+            Message::Report(run, report, fds) => self.report(run, &report, fds),
+            Message::Lost(run) => self.shim_lost(run),
+            Message::Event(run, event) => self.core.handle(now, Input::Event(run, event)),
+            Message::Keeper(FromKeeper::Hello { contract, pid, daemon_starts }) => {
+                self.keeper_pid = pid;
+                self.starts = daemon_starts;
+                if contract != wpm_sys::contract::CONTRACT {
+                    tracing::error!(contract, "the keeper speaks another contract");
+                }
+            }
+            Message::Keeper(FromKeeper::ForkFailed { run, errno }) => {
+                self.runs.remove(&RunId(run.0));
+                let event = Event::SpawnFailed {
+                    stage: wpm_sys::contract::Stage::Fork.phrase(),
+                    errno,
+                    transient: crate::run::is_transient(errno),
+                };
+                self.core.handle(now, Input::Event(RunId(run.0), event));
+            }
+            Message::KeeperLost => self.keeper_lost(),
+        }
+    }
+
+    /// Takes a report of a shim.
+    fn report(&mut self, id: RunId, report: &RunReport, fds: Vec<OwnedFd>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if report.carries_stdin() {
+            run.stdin = fds.into_iter().next();
+        }
+        let events = run.take(report);
+        for event in events {
+            if event == Event::Launched {
+                let (boot_ms, wall_ms) = (clock::boot_ms(), clock::wall_ms());
+                self.journal(&crate::journal::Fact::Launched { run: id.0, boot_ms, wall_ms }, After::Nothing);
+            }
+            self.core.handle(clock::now(), Input::Event(id, event));
+        }
+        if let Some(run) = self.runs.get(&id)
+            && run.released
+            && let Some(link) = &run.link
+        {
+            drop(link.try_send(&wpm_sys::contract::ToShim::Release.encode(), &[]));
+        }
+    }
+
+    /// A write has come back from the store.
+    fn written(&mut self, done: Written) {
+        if done.durable || done.error.is_some() {
+            if let Some(error) = &done.error {
+                if self.storage_trouble.as_ref() != Some(error) {
+                    tracing::error!("{error}");
+                }
+            } else if self.storage_trouble.is_some() {
+                tracing::info!("the state can be written again");
+            }
+            self.storage_trouble.clone_from(&done.error);
+        }
+        for token in done.tokens {
+            match self.after.remove(&token) {
+                Some(After::Go(run)) => self.send(run, &wpm_sys::contract::ToShim::Go),
+                Some(After::Release(run)) => {
+                    if let Some(run) = self.runs.get_mut(&run) {
+                        run.released = true;
+                    }
+                    self.send(run, &wpm_sys::contract::ToShim::Release);
+                }
+                Some(After::State) => {
+                    self.durable_token = self.durable_token.max(token);
+                    self.send_answers(done.error.as_deref());
+                }
+                Some(After::Dump(ticket)) => self.dumped(ticket, done.error.as_deref()),
+                Some(After::Nothing) | None => {}
+            }
+        }
+    }
+
+    /// Sends the answers whose state is written.
+    fn send_answers(&mut self, error: Option<&str>) {
+        while let Some((token, session, response)) = self.waiting_answers.pop_front() {
+            if token > self.durable_token {
+                self.waiting_answers.push_front((token, session, response));
+                break;
+            }
+            let response = match error {
+                Some(error) => Response { id: response.id, body: crate::requests::not_durable(error) },
+                None => response,
+            };
+            self.respond(session, &response);
+        }
+    }
+
+    /// Answers a client, dropping it if it does not read.
+    pub(crate) fn respond(&mut self, session: SessionId, response: &Response) {
+        if self.sessions.get(&session).is_some_and(|s| !s.send(response)) {
+            tracing::warn!(session = session.0, "a client that does not read is dropped");
+            self.leave(session);
+        }
+    }
+
+    /// Answers once everything that was decided so far is durable.
+    pub(crate) fn respond_durably(&mut self, session: SessionId, request: u64, body: Body) {
+        let response = Response { id: request, body };
+        if self.state_token > self.durable_token {
+            self.waiting_answers.push_back((self.state_token, session, response));
+        } else {
+            self.respond(session, &response);
+        }
+    }
+
+    fn leave(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+        self.subscribers.retain(|(s, _)| *s != session);
+        let gone: Vec<Ticket> =
+            self.askers.iter().filter(|(_, a)| a.session == session).map(|(t, _)| *t).collect();
+        for ticket in gone {
+            self.askers.remove(&ticket);
+            self.core.handle(clock::now(), Input::Forget(ticket));
+        }
+    }
+
+    fn sample(&mut self) {
+        let roots: Vec<(RunId, i32)> = self
+            .core
+            .sampled()
+            .into_keys()
+            .filter_map(|run| self.runs.get(&run).map(|r| (run, r.shim_pid)))
+            .filter(|(_, shim)| *shim > 0)
+            .collect();
+        for (run, bytes) in self.sampler.sample(&roots) {
+            self.core.handle(clock::now(), Input::Event(run, Event::MemorySampled { bytes }));
+        }
+    }
+
+    /// A token for a write, and what follows it.
+    pub(crate) fn token(&mut self, after: After) -> u64 {
+        self.next_token += 1;
+        self.after.insert(self.next_token, after);
+        self.next_token
+    }
+
+    /// Writes a fact; `after` follows.
+    pub(crate) fn journal(&mut self, fact: &crate::journal::Fact, after: After) {
+        let token = self.token(after);
+        self.store.write(Job::Journal { lines: crate::journal::line(fact), token });
+    }
+
+    /// Hands a whole state to the store.
+    pub(crate) fn write_file(&mut self, target: Target, content: Vec<u8>, after: After) {
+        let token = self.token(after);
+        if target == Target::State {
+            self.state_token = token;
+        }
+        self.store.write(Job::File { target, content, token });
+    }
+
+    /// A new ticket.
+    pub(crate) fn ticket(&mut self, asker: Asker) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.askers.insert(ticket, asker);
+        ticket
+    }
+}
+
+/// Restart counters by instance, for the journal's compaction.
+pub(crate) type Restarts = BTreeMap<u32, u32>;
+
+fn instant_of(deadline: Millis) -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_millis(deadline.since(Millis(clock::boot_ms())).0)
+}
+
+/// Waits until then; for ever without a moment.
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+enum Signal {
+    Reopen,
+    End,
+}
+
+struct Signals {
+    end: [tokio::signal::unix::Signal; 3],
+    hup: tokio::signal::unix::Signal,
+    reopen: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            end: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::quit())?,
+            ],
+            hup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Option<Signal> {
+        let [term, int, quit] = &mut self.end;
+        loop {
+            tokio::select! {
+                _ = term.recv() => return Some(Signal::End),
+                _ = int.recv() => return Some(Signal::End),
+                _ = quit.recv() => return Some(Signal::End),
+                _ = self.reopen.recv() => return Some(Signal::Reopen),
+                // A closed terminal is nothing to a daemon.
+                _ = self.hup.recv() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The run journal: facts about the runs of this boot, one checksummed line each.
+//!
+//! Appended without fsync: a kill of the daemon loses nothing that was written, and after a power
+//! cut the processes that it speaks of are gone anyway. A line is believed only if its checksum
+//! holds; reading stops at the first that does not, and the writer goes on after the last good one.
+
+use serde::{Deserialize, Serialize};
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub(crate) enum Fact {
+    /// First line: the boot that the runs belong to.
+    Boot {
+        /// `/proc/sys/kernel/random/boot_id`.
+        id: String,
+    },
+    /// A run was asked for: written before the keeper hears of it.
+    Asked {
+        /// Run.
+        run: u64,
+        /// Public id of the instance.
+        instance: u32,
+    },
+    /// The child exists; its gate is opened after this line.
+    Start {
+        /// Run.
+        run: u64,
+        /// Public id of the instance.
+        instance: u32,
+        /// Process id.
+        pid: i32,
+        /// Clock ticks since boot.
+        start_time: u64,
+    },
+    /// Exec succeeded.
+    Launched {
+        /// Run.
+        run: u64,
+        /// Milliseconds on the boot clock.
+        boot_ms: u64,
+        /// Milliseconds since 1970.
+        wall_ms: u64,
+    },
+    /// The run is accounted for: its shim may go.
+    End {
+        /// Run.
+        run: u64,
+        /// Restarts of the instance at that moment.
+        restarts: u32,
+    },
+}
+
+/// One line, newline included.
+pub(crate) fn line(fact: &Fact) -> String {
+    let json = serde_json::to_string(fact).unwrap_or_default();
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+}
+
+/// Reads facts up to the first bad line; gives the length in bytes of what is good.
+pub(crate) fn read(bytes: &[u8]) -> (Vec<Fact>, usize) {
+    let mut facts = Vec::new();
+    let mut good = 0;
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let Some(fact) = fact(line) else { break };
+        facts.push(fact);
+        good += line.len();
+    }
+    (facts, good)
+}
+
+fn fact(line: &[u8]) -> Option<Fact> {
+    let text = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let (sum, json) = text.split_once(' ')?;
+    (u32::from_str_radix(sum, 16).ok()? == crc32fast::hash(json.as_bytes())).then_some(())?;
+    serde_json::from_str(json).ok()
+}
+
+/// What the journal says of one run that was not accounted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenRun {
+    /// Run.
+    pub(crate) run: u64,
+    /// Public id of the instance.
+    pub(crate) instance: u32,
+    /// Process id and start time, once the child existed.
+    pub(crate) process: Option<(i32, u64)>,
+    /// When exec succeeded: boot clock and wall clock.
+    pub(crate) launched: Option<(u64, u64)>,
+}
+
+/// The journal as a whole.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// Boot that it belongs to.
+    pub(crate) boot: Option<String>,
+    /// Runs without an end, oldest first.
+    pub(crate) open: Vec<OpenRun>,
+    /// Greatest run number seen.
+    pub(crate) last_run: u64,
+    /// Last restart counter noted for each instance.
+    pub(crate) restarts: std::collections::BTreeMap<u32, u32>,
+}
+
+/// Adds the facts up.
+pub(crate) fn summarise(facts: &[Fact]) -> Summary {
+    let mut s = Summary::default();
+    for fact in facts {
+        match fact {
+            Fact::Boot { id } => s.boot = Some(id.clone()),
+            Fact::Asked { run, instance } => {
+                s.last_run = s.last_run.max(*run);
+                s.open.push(OpenRun { run: *run, instance: *instance, process: None, launched: None });
+            }
+            Fact::Start { run, instance, pid, start_time } => {
+                s.last_run = s.last_run.max(*run);
+                let process = Some((*pid, *start_time));
+                match s.open.iter_mut().find(|o| o.run == *run) {
+                    Some(open) => open.process = process,
+                    None => s.open.push(OpenRun { run: *run, instance: *instance, process, launched: None }),
+                }
+            }
+            Fact::Launched { run, boot_ms, wall_ms } => {
+                if let Some(open) = s.open.iter_mut().find(|o| o.run == *run) {
+                    open.launched = Some((*boot_ms, *wall_ms));
+                }
+            }
+            Fact::End { run, restarts } => {
+                if let Some(at) = s.open.iter().position(|o| o.run == *run) {
+                    let open = s.open.remove(at);
+                    s.restarts.insert(open.instance, *restarts);
+                }
+            }
+        }
+    }
+    s
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Vec<Fact> {
+        vec![
+            Fact::Boot { id: "b".into() },
+            Fact::Asked { run: 7, instance: 0 },
+            Fact::Start { run: 7, instance: 0, pid: 11, start_time: 12 },
+            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2 },
+            Fact::Asked { run: 8, instance: 1 },
+            Fact::Start { run: 8, instance: 1, pid: 13, start_time: 14 },
+            Fact::End { run: 8, restarts: 3 },
+        ]
+    }
+
+    #[test]
+    fn an_ended_run_is_closed_and_its_counter_kept() {
+        let s = summarise(&facts());
+        assert_eq!(s.last_run, 8);
+        assert_eq!(s.open.len(), 1);
+        assert_eq!(s.open[0].process, Some((11, 12)));
+        assert_eq!(s.open[0].launched, Some((1, 2)));
+        assert_eq!(s.restarts.get(&1), Some(&3));
+    }
+
+    #[test]
+    fn a_torn_tail_is_left_out_and_the_rest_believed() {
+        let text: String = facts().iter().map(line).collect();
+        let whole = text.len();
+        for cut in 0..whole {
+            let (read_back, good) = read(&text.as_bytes()[..cut]);
+            assert!(good <= cut);
+            assert!(facts().starts_with(&read_back));
+        }
+        let mut nul = text.into_bytes();
+        nul.extend_from_slice(&[0; 64]);
+        assert_eq!(read(&nul), (facts(), whole));
+    }
+
+    #[test]
+    fn a_changed_byte_is_not_believed() {
+        let mut bytes = line(&facts()[1]).into_bytes();
+        let last = bytes.len() - 3;
+        bytes[last] ^= 1;
+        assert_eq!(read(&bytes), (vec![], 0));
+    }
+}

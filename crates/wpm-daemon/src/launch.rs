@@ -1,0 +1,173 @@
+//! Turns a spec into the launch description of one run: names resolved, paths made, defaults filled.
+//!
+//! Decides nothing about whether or when: only what exactly is to be executed.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::identity;
+use rustix::io::Errno;
+use wpm_core::{InstanceId, RunId, Spec};
+use wpm_proto::home::Home;
+use wpm_sys::contract::Stage;
+use wpm_sys::launch::{Launch, Limit, LineFormat, LogPlan};
+
+/// Log rotation where neither app nor environment says otherwise (as pm2-logrotate has it).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogDefaults {
+    /// Bytes; 0 = never.
+    pub(crate) max_size: u64,
+    /// Files kept.
+    pub(crate) retain: u32,
+    /// gzip.
+    pub(crate) compress: bool,
+}
+
+impl Default for LogDefaults {
+    fn default() -> Self {
+        Self { max_size: 10 * 1024 * 1024, retain: 30, compress: false }
+    }
+}
+
+/// How long a full disk holds an app back before its output is dropped and counted, in ms.
+const FULL_DISK_BLOCK_MS: u64 = 5000;
+/// `RLIMIT_NOFILE` on every Linux but Alpha, MIPS and SPARC.
+const RLIMIT_NOFILE: u32 = 7;
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// Why a run cannot be described: the stage that would have failed, and the error number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CannotLaunch {
+    /// Phrase of the stage.
+    pub(crate) stage: &'static str,
+    /// Kernel error number.
+    pub(crate) errno: i32,
+}
+
+/// Files of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// stdout, empty = discarded.
+    pub(crate) out: String,
+    /// stderr, empty = discarded.
+    pub(crate) err: String,
+    /// Both, where asked for.
+    pub(crate) both: Option<String>,
+    /// Pid file.
+    pub(crate) pid: String,
+}
+
+/// Names of the files of one instance.
+pub(crate) fn files(home: &Home, spec: &Spec, index: u32, id: InstanceId) -> Files {
+    let logs = spec.log_paths(index, id, &home.logs().to_string_lossy());
+    Files {
+        out: logs.out.unwrap_or_default(),
+        err: logs.err.unwrap_or_default(),
+        both: logs.both,
+        pid: spec.pid_path(index, id, &home.pids().to_string_lossy()),
+    }
+}
+
+/// Describes one run.
+pub(crate) fn describe(
+    home: &Home,
+    spec: &Spec,
+    index: u32,
+    id: InstanceId,
+    run: RunId,
+    defaults: LogDefaults,
+) -> Result<Launch, CannotLaunch> {
+    let files = files(home, spec, index, id);
+    let mut env = spec.instance_env(index, id);
+    let home_text = home.path().to_string_lossy().into_owned();
+    env.insert(wpm_proto::env::HOME.to_owned(), home_text);
+    for (name, value) in
+        [("pm_out_log_path", &files.out), ("pm_err_log_path", &files.err), ("pm_pid_path", &files.pid)]
+    {
+        env.insert(name.to_owned(), value.clone());
+    }
+    let identity = identity::resolve(spec.uid.as_deref(), spec.gid.as_deref()).map_err(|why| {
+        tracing::warn!("{:?}: {why}", spec.name);
+        CannotLaunch { stage: Stage::Credentials.phrase(), errno: Errno::INVAL.raw_os_error() }
+    })?;
+    let credentials = identity.map(|identity| {
+        if let Some((dir, user)) = identity.user {
+            env.insert("HOME".to_owned(), dir);
+            env.insert("USER".to_owned(), user.clone());
+            env.insert("LOGNAME".to_owned(), user);
+        }
+        identity.credentials
+    });
+    let args = spec.argv();
+    let program = args.first().map_or("", String::as_str);
+    let program = find_program(program, env.get("PATH").map_or("", String::as_str), &spec.cwd);
+    let title =
+        if spec.instances > 1 { format!("wpm:{}/{index}", spec.name) } else { format!("wpm:{}", spec.name) };
+    let merged = spec.log.merge && spec.instances > 1;
+    Ok(Launch {
+        title,
+        home: home.path().as_os_str().as_bytes().to_vec(),
+        socket: home.shim_socket(id.0, run.0).as_os_str().as_bytes().to_vec(),
+        pid_file: files.pid.clone().into_bytes(),
+        program: program.as_os_str().as_bytes().to_vec(),
+        args: args.into_iter().map(String::into_bytes).collect(),
+        env: env.iter().map(|(k, v)| format!("{k}={v}").into_bytes()).collect(),
+        cwd: spec.cwd.clone().into_bytes(),
+        credentials,
+        umask: spec.umask.unwrap_or(DEFAULT_UMASK),
+        nice: spec.nice,
+        limits: spec
+            .max_open_files
+            .map(|n| Limit { resource: RLIMIT_NOFILE, soft: n, hard: n })
+            .into_iter()
+            .collect(),
+        fds: Vec::new(),
+        listen_pid: false,
+        ipc_fd: None,
+        tree: spec.stop.tree,
+        log: LogPlan {
+            out: files.out.into_bytes(),
+            err: files.err.into_bytes(),
+            both: files.both.unwrap_or_default().into_bytes(),
+            format: format(spec),
+            shared: merged || !spec.stop.tree,
+            lock_dir: home.log_locks().as_os_str().as_bytes().to_vec(),
+            max_size: spec.log.max_size.unwrap_or(defaults.max_size),
+            retain: spec.log.retain.unwrap_or(defaults.retain),
+            compress: spec.log.compress.unwrap_or(defaults.compress),
+            full_disk_block_ms: FULL_DISK_BLOCK_MS,
+            app: spec.name.clone(),
+            process_id: id.0,
+        },
+    })
+}
+
+fn format(spec: &Spec) -> LineFormat {
+    let time = spec.log.date_format.as_deref().map(wpm_core::strftime_of_dayjs);
+    if spec.log.json {
+        LineFormat::Json { time: time.unwrap_or_default() }
+    } else {
+        time.map_or(LineFormat::Raw, LineFormat::Stamped)
+    }
+}
+
+/// Looks a program up as a shell would, in the app's own PATH: a runtime that moved since the app was
+/// added is found where it is now.
+fn find_program(program: &str, path: &str, cwd: &str) -> PathBuf {
+    if program.contains('/') {
+        return Path::new(cwd).join(program);
+    }
+    path.split(':')
+        .filter(|dir| !dir.is_empty())
+        .map(|dir| Path::new(dir).join(program))
+        .find(|candidate| {
+            candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+        })
+        // Not found: exec says so itself, naming what was looked for.
+        .unwrap_or_else(|| PathBuf::from(program))
+}
+
+/// A path of the description as the system takes it.
+pub(crate) fn os_path(bytes: &[u8]) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(bytes))
+}

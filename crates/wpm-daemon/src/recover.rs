@@ -1,0 +1,321 @@
+//! What a new daemon finds: the desired state, the journal of this boot, and live shims.
+//!
+//! The order of trust: a shim that answers on its socket is alive and knows its run exactly. Where
+//! no shim answers, the journal's pid and start time decide whether the app itself is still there;
+//! such an app gets a shim again (adoption). What is neither has ended unseen.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use wpm_core::{Desired, InstanceId, RestoredApp, RestoredInstance, RestoredRun, RunId};
+use wpm_proto::home::Home;
+use wpm_proto::state::{SavedApp, SavedDesire};
+use wpm_sys::contract::{RunKey, ToKeeper, ToShim};
+use wpm_sys::{clock as boot, procfs, record};
+
+use crate::convert::Defaults;
+use crate::daemon::{Daemon, Message, Restarts};
+use crate::journal::{self, Fact, OpenRun};
+use crate::link::Link;
+use crate::run::Run;
+use crate::{clock, convert, launch, state_file};
+
+/// A run that goes on.
+#[derive(Debug)]
+struct Live {
+    instance: u32,
+    run: u64,
+    /// Connection to its shim; `None` = the shim is gone, the app is there: adopt.
+    shim: Option<OwnedFd>,
+    process: Option<(i32, u64)>,
+    launched: Option<(u64, u64)>,
+}
+
+/// Everything that was found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// First run number of this daemon.
+    pub(crate) first_run: u64,
+    /// Generation of the state that was read.
+    pub(crate) generation: u64,
+    apps: Vec<SavedApp>,
+    live: Vec<Live>,
+    restarts: Restarts,
+    defaults: Defaults,
+}
+
+/// Makes a folder with mode 0700 if it is not there.
+pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Reads state, journal and run folder, and compacts the journal.
+pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, String> {
+    let loaded = state_file::load(&home.state(), &home.state_backup())
+        .map_err(|e| format!("cannot use {}: {e}", home.state().display()))?;
+    for remark in &loaded.remarks {
+        tracing::error!("{remark}");
+    }
+    state_file::hold_reserve(&home.reserve());
+    let boot_id = boot::boot_id().unwrap_or_default();
+    let bytes = std::fs::read(home.journal()).unwrap_or_default();
+    let (facts, good) = journal::read(&bytes);
+    if good < bytes.len() {
+        tracing::warn!("the run journal is good up to byte {good} of {}", bytes.len());
+    }
+    let mut summary = journal::summarise(&facts);
+    let same_boot = summary.boot.as_deref() == Some(boot_id.as_str());
+    if !same_boot {
+        // Another boot: pids mean nothing any more.
+        summary.open.clear();
+    }
+    let live = find_live(home, &summary.open);
+    compact(home, &boot_id, &live, &summary.restarts)
+        .map_err(|e| format!("cannot write {}: {e}", home.journal().display()))?;
+    let first_run = (clock::wall_ms() * 1000)
+        .max(summary.last_run + 1)
+        .max(live.iter().map(|l| l.run + 1).max().unwrap_or(0));
+    let state = loaded.state;
+    Ok(Recovered {
+        first_run,
+        generation: state.as_ref().map_or(0, |s| s.generation),
+        apps: state.map(|s| s.apps).unwrap_or_default(),
+        live,
+        restarts: if same_boot { summary.restarts } else { BTreeMap::new() },
+        defaults,
+    })
+}
+
+/// Connects to every shim that answers; looks at the processes of the runs whose shim does not.
+fn find_live(home: &Home, open: &[OpenRun]) -> Vec<Live> {
+    let mut live: Vec<Live> = Vec::new();
+    for entry in std::fs::read_dir(home.run()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((instance, run)) = name.to_str().and_then(Home::parse_shim_socket) else { continue };
+        let known = open.iter().find(|o| o.run == run);
+        match record::connect_to(&entry.path()) {
+            Ok(shim) => live.push(Live {
+                instance,
+                run,
+                shim: Some(shim),
+                process: known.and_then(|o| o.process),
+                launched: known.and_then(|o| o.launched),
+            }),
+            // Refused: nobody holds the socket, which proves that shim and keeper are dead.
+            Err(_) => {
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
+    }
+    for o in open {
+        if live.iter().any(|l| l.run == o.run) {
+            continue;
+        }
+        if let Some((pid, start_time)) = o.process
+            && procfs::start_time(pid) == Some(start_time)
+        {
+            live.push(Live {
+                instance: o.instance,
+                run: o.run,
+                shim: None,
+                process: o.process,
+                launched: o.launched,
+            });
+        }
+    }
+    // Of two runs of one instance (an overlap that a crash cut short) the newest is the one.
+    live.sort_by_key(|l| (l.instance, std::cmp::Reverse(l.run)));
+    live
+}
+
+/// Writes a journal that holds only what is open.
+fn compact(home: &Home, boot_id: &str, live: &[Live], restarts: &Restarts) -> std::io::Result<()> {
+    let mut text = journal::line(&Fact::Boot { id: boot_id.to_owned() });
+    for (instance, n) in restarts {
+        // A counter without a run: an asked run that ended at once.
+        text.push_str(&journal::line(&Fact::Asked { run: 0, instance: *instance }));
+        text.push_str(&journal::line(&Fact::End { run: 0, restarts: *n }));
+    }
+    for l in live {
+        text.push_str(&journal::line(&Fact::Asked { run: l.run, instance: l.instance }));
+        if let Some((pid, start_time)) = l.process {
+            let start = Fact::Start { run: l.run, instance: l.instance, pid, start_time };
+            text.push_str(&journal::line(&start));
+        }
+        if let Some((boot_ms, wall_ms)) = l.launched {
+            text.push_str(&journal::line(&Fact::Launched { run: l.run, boot_ms, wall_ms }));
+        }
+    }
+    let path = home.journal();
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(fresh, path)
+}
+
+impl Daemon {
+    /// Puts everything that was found in its place.
+    pub(crate) fn take_over(&mut self, found: Recovered) {
+        let Recovered { apps, live, restarts, defaults, .. } = found;
+        let (mut runs, mut superfluous) = (BTreeMap::new(), Vec::new());
+        for l in live {
+            let wanted = apps.iter().any(|a| a.instances.iter().any(|i| i.id == l.instance));
+            if !wanted || runs.contains_key(&l.instance) {
+                superfluous.push(l);
+            } else {
+                runs.insert(l.instance, l);
+            }
+        }
+        tracing::info!(
+            "daemon {} ({}) with {} apps, {} of whose instances are running",
+            std::process::id(),
+            env!("CARGO_PKG_VERSION"),
+            apps.len(),
+            runs.len()
+        );
+        let restored = apps
+            .into_iter()
+            .map(|app| RestoredApp {
+                instances: app
+                    .instances
+                    .iter()
+                    .map(|i| RestoredInstance {
+                        id: InstanceId(i.id),
+                        index: i.index,
+                        desired: match i.desire {
+                            SavedDesire::Down => Desired::Down,
+                            SavedDesire::Up | SavedDesire::Finished | SavedDesire::Errored => Desired::Up,
+                        },
+                        errored: i.desire == SavedDesire::Errored,
+                        finished: i.desire == SavedDesire::Finished,
+                        restarts: i.restarts.max(restarts.get(&i.id).copied().unwrap_or(0)),
+                        last_exit: i.last_exit.map(convert::restored_exit),
+                        created_wall_ms: i.created_ms,
+                        run: runs.get(&i.id).map(restored_run),
+                    })
+                    .collect(),
+                spec: convert::restored_spec(app.spec, defaults),
+            })
+            .collect();
+        self.core.restore(clock::now(), restored);
+        self.cron.follow(&self.core);
+        for l in runs.into_values().chain(superfluous) {
+            self.attach(l);
+        }
+    }
+
+    /// Connects a live run with the loop; adopts its app where the shim is gone.
+    fn attach(&mut self, l: Live) {
+        let (instance, run) = (InstanceId(l.instance), RunId(l.run));
+        let current = self.core.instance_of(run).is_some();
+        let fd = match l.shim {
+            Some(fd) => fd,
+            None if current => match self.adopt(instance, run, l.process) {
+                Ok(fd) => fd,
+                Err(error) => {
+                    tracing::error!(%error, run = run.0, "cannot adopt a running app");
+                    return;
+                }
+            },
+            None => return,
+        };
+        let link = match Link::new(fd) {
+            Ok(link) => Rc::new(link),
+            Err(error) => {
+                tracing::error!(%error, "cannot use the connection to a shim");
+                return;
+            }
+        };
+        self.listen_to(run, &link);
+        if !current {
+            // A run that nobody wants: an ended one whose shim was not told, or a leftover.
+            drop(link.try_send(&ToShim::KillTree.encode(), &[]));
+            drop(link.try_send(&ToShim::Release.encode(), &[]));
+        }
+        let mut held = Run::restored(instance, link, l.process, l.launched.is_some());
+        held.released = !current;
+        self.runs.insert(run, held);
+    }
+
+    /// Asks the keeper for a shim around an app that lives without one.
+    pub(crate) fn adopt(
+        &mut self,
+        instance: InstanceId,
+        run: RunId,
+        process: Option<(i32, u64)>,
+    ) -> std::io::Result<OwnedFd> {
+        let (pid, start_time) = process.ok_or(std::io::ErrorKind::NotFound)?;
+        let spec = self
+            .core
+            .instance(instance)
+            .and_then(|i| Some((i.index, self.core.app(i.app)?)))
+            .ok_or(std::io::ErrorKind::NotFound)?;
+        let described = launch::describe(&self.home, &spec.1.spec, spec.0, instance, run, self.settings.log)
+            .map_err(|e| std::io::Error::from_raw_os_error(e.errno))?;
+        let (ours, theirs) = record::pair()?;
+        let beside = self.beside(instance, run, &described.encode(), theirs)?;
+        tracing::info!(run = run.0, pid, "taking a running app back");
+        self.keeper.send(ToKeeper::Adopt { run: RunKey(run.0), pid, start_time }.encode(), beside);
+        Ok(ours)
+    }
+
+    /// The connection to a shim ended: it is done, or it was killed and the keeper makes another.
+    pub(crate) fn shim_lost(&mut self, id: RunId) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.link = None;
+        run.stdin = None;
+        let (instance, process, released) = (run.instance, run.process, run.released);
+        let found = record::connect_to(&self.home.shim_socket(instance.0, id.0));
+        if self.core.instance_of(id).is_none() && released && found.is_err() {
+            self.runs.remove(&id);
+            return;
+        }
+        let connected = match found {
+            Ok(fd) => Ok(fd),
+            Err(error) => match process {
+                Some((pid, start_time)) if procfs::start_time(pid) == Some(start_time) => {
+                    self.adopt(instance, id, process)
+                }
+                _ => Err(error),
+            },
+        };
+        match connected.and_then(Link::new) {
+            Ok(link) => {
+                tracing::warn!(run = id.0, "a shim was lost and replaced");
+                let link = Rc::new(link);
+                self.listen_to(id, &link);
+                if let Some(run) = self.runs.get_mut(&id) {
+                    run.link = Some(link);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, run = id.0, "a run was lost together with its shim");
+                self.runs.remove(&id);
+                let exit = wpm_core::Exit::Unknown;
+                let event = wpm_core::Event::Exited { exit, tree_gone: true };
+                let _gone = self.inbox.send(Message::Event(id, event));
+            }
+        }
+    }
+
+    /// The keeper is gone: start another, which starts the daemon anew, and leave.
+    pub(crate) fn keeper_lost(&mut self) {
+        self.keeper_gone = true;
+    }
+}
+
+fn restored_run(l: &Live) -> RestoredRun {
+    let (pid, start_time) = l.process.unwrap_or((0, 0));
+    RestoredRun {
+        run: RunId(l.run),
+        pid,
+        start_time,
+        launched: l.launched.map(|(boot, _)| wpm_core::Millis(boot)),
+        launched_wall_ms: l.launched.map_or(0, |(_, wall)| wall),
+    }
+}

@@ -1,0 +1,196 @@
+//! What the daemon holds of each run: its connection, its last report, what was made of it.
+//!
+//! A report tells the whole state of a run; here it is compared with what the core has heard
+//! already, and the difference becomes events. So a report may come twice, late, or from a shim that
+//! took over.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use wpm_core::{Event, Exit, InstanceId};
+use wpm_sys::contract::{End, Phase, RunReport};
+
+use crate::link::Link;
+
+/// One run, from the spawn request until its shim has gone.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Its instance.
+    pub(crate) instance: InstanceId,
+    /// Connection to its shim; `None` while it is being made again.
+    pub(crate) link: Option<Rc<Link>>,
+    /// Process id of the shim, 0 before its first report.
+    pub(crate) shim_pid: i32,
+    /// Write end of the app's standard input.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// What the core knows.
+    told: Told,
+    /// The end as the shim told it; the process and its start time.
+    pub(crate) process: Option<(i32, u64)>,
+    /// Whether the core has asked for its release.
+    pub(crate) released: bool,
+}
+
+/// How far the core has been told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    registered: bool,
+    launched: bool,
+    ended: bool,
+    tree_gone: bool,
+    log_errno: i32,
+    log_dropped: u64,
+}
+
+impl Run {
+    /// A run that was just asked for.
+    pub(crate) const fn asked(instance: InstanceId, link: Rc<Link>) -> Self {
+        Self {
+            instance,
+            link: Some(link),
+            shim_pid: 0,
+            stdin: None,
+            told: Told {
+                registered: false,
+                launched: false,
+                ended: false,
+                tree_gone: false,
+                log_errno: 0,
+                log_dropped: 0,
+            },
+            process: None,
+            released: false,
+        }
+    }
+
+    /// A run of an earlier daemon, of which the journal tells so much.
+    pub(crate) fn restored(
+        instance: InstanceId,
+        link: Rc<Link>,
+        process: Option<(i32, u64)>,
+        launched: bool,
+    ) -> Self {
+        let mut run = Self::asked(instance, link);
+        run.process = process;
+        run.told.registered = process.is_some() && launched;
+        run.told.launched = launched;
+        run
+    }
+
+    /// Takes a report; gives the events that the core has not heard of.
+    pub(crate) fn take(&mut self, report: &RunReport) -> Vec<Event> {
+        self.shim_pid = report.shim_pid;
+        let mut events = Vec::new();
+        if report.pid > 0 {
+            self.process = Some((report.pid, report.start_time));
+        }
+        let told = &mut self.told;
+        if report.phase >= Phase::AtGate && !told.registered && report.pid > 0 {
+            told.registered = true;
+            events.push(Event::Registered { pid: report.pid, start_time: report.start_time });
+        }
+        let ran = !matches!(report.end, Some(End::NotStarted { .. } | End::Cancelled));
+        if report.phase >= Phase::Running && ran && !told.launched {
+            told.launched = true;
+            events.push(Event::Launched);
+        }
+        if (report.log.errno, report.log.dropped) != (told.log_errno, told.log_dropped) {
+            (told.log_errno, told.log_dropped) = (report.log.errno, report.log.dropped);
+            events.push(Event::LogTrouble { errno: report.log.errno, dropped: report.log.dropped });
+        }
+        if let Some(end) = report.end
+            && !told.ended
+        {
+            told.ended = true;
+            told.tree_gone = report.tree_gone;
+            events.push(ended(end, report.tree_gone));
+        } else if report.tree_gone && told.ended && !told.tree_gone {
+            told.tree_gone = true;
+            events.push(Event::TreeGone);
+        }
+        events
+    }
+}
+
+fn ended(end: End, tree_gone: bool) -> Event {
+    match end {
+        End::Code(code) => Event::Exited { exit: Exit::Code(code), tree_gone },
+        End::Signal { signal, .. } => Event::Exited { exit: Exit::Signal(signal), tree_gone },
+        End::Unknown => Event::Exited { exit: Exit::Unknown, tree_gone },
+        End::NotStarted { stage, errno } => {
+            Event::SpawnFailed { stage: stage.phrase(), errno, transient: is_transient(errno) }
+        }
+        End::Cancelled => Event::Cancelled,
+    }
+}
+
+/// Whether trying again later can help.
+pub(crate) fn is_transient(errno: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::NOBUFS]
+        .iter()
+        .any(|e| e.raw_os_error() == errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use wpm_sys::contract::{LogHealth, RunKey, Stage, Usage};
+
+    use super::*;
+
+    fn report(phase: Phase, end: Option<End>, tree_gone: bool) -> RunReport {
+        RunReport {
+            run: RunKey(1),
+            shim_pid: 2,
+            pid: 3,
+            start_time: 4,
+            phase,
+            end,
+            running_since_ms: 0,
+            ended_at_ms: 0,
+            usage: Usage::default(),
+            tree_gone,
+            log: LogHealth::default(),
+            carries: 0,
+        }
+    }
+
+    fn link() -> Rc<Link> {
+        let (a, _b) = std::os::unix::net::UnixDatagram::pair().expect("socketpair");
+        Rc::new(Link::new(a.into()).expect("registers"))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn each_fact_is_told_once_whatever_is_repeated() {
+        let mut run = Run::asked(InstanceId(0), link());
+        assert_eq!(run.take(&report(Phase::Preparing, None, false)), []);
+        let registered = Event::Registered { pid: 3, start_time: 4 };
+        assert_eq!(run.take(&report(Phase::AtGate, None, false)), [registered]);
+        assert_eq!(run.take(&report(Phase::Running, None, false)), [Event::Launched]);
+        assert_eq!(run.take(&report(Phase::Running, None, false)), []);
+        let code = Some(End::Code(3));
+        assert_eq!(
+            run.take(&report(Phase::Ended, code, false)),
+            [Event::Exited { exit: Exit::Code(3), tree_gone: false }]
+        );
+        assert_eq!(run.take(&report(Phase::Ended, code, true)), [Event::TreeGone]);
+        assert_eq!(run.take(&report(Phase::Ended, code, true)), []);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_run_that_ended_unseen_tells_everything_at_once() {
+        let mut run = Run::asked(InstanceId(0), link());
+        let events = run.take(&report(Phase::Ended, Some(End::Signal { signal: 9, core: false }), true));
+        assert_eq!(events.len(), 3);
+        assert_eq!(events[2], Event::Exited { exit: Exit::Signal(9), tree_gone: true });
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_failed_stage_is_not_a_launch() {
+        let mut run = Run::asked(InstanceId(0), link());
+        let end = End::NotStarted { stage: Stage::Exec, errno: 2 };
+        let events = run.take(&report(Phase::Ended, Some(end), true));
+        assert!(!events.contains(&Event::Launched));
+        assert!(matches!(events.last(), Some(Event::SpawnFailed { errno: 2, transient: false, .. })));
+    }
+}

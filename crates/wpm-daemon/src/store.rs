@@ -1,0 +1,139 @@
+//! The one thread that writes: journal lines and state files.
+//!
+//! The loop of the daemon never waits for a disk; it hands over what is to be written together with
+//! what may be done afterwards, and gets the latter back once it is written. Requests that have piled
+//! up meanwhile are written together (group commit). A journal line that does not fit the disk is
+//! cut off again, so that the journal never holds half a line.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::UnboundedSender;
+use wpm_proto::home::Home;
+
+use crate::state_file;
+
+/// Which file a state goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `state.json`.
+    State,
+    /// `dump.json`.
+    Dump,
+}
+
+/// What to write.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Journal lines; `token` comes back when they are written.
+    Journal { lines: String, token: u64 },
+    /// A whole state; `token` comes back when it is durable. Of several waiting states of one
+    /// target, the last is written.
+    File { target: Target, content: Vec<u8>, token: u64 },
+}
+
+/// What was written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The tokens.
+    pub(crate) tokens: Vec<u64>,
+    /// Whether it failed, and how.
+    pub(crate) error: Option<String>,
+    /// Whether it was a state file.
+    pub(crate) durable: bool,
+}
+
+/// Hand of the loop to the thread.
+#[derive(Debug)]
+pub(crate) struct Store {
+    to: Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+impl Store {
+    /// Starts the thread on an already compacted journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened or the thread not be started.
+    pub(crate) fn start(home: Home, written: UnboundedSender<Written>) -> io::Result<Self> {
+        let journal = OpenOptions::new().append(true).create(true).mode(0o600).open(home.journal())?;
+        let (to, from) = channel();
+        let thread = std::thread::Builder::new()
+            .name("wpm-store".into())
+            .stack_size(256 * 1024)
+            .spawn(move || Writer { home, journal, written }.run(&from))?;
+        Ok(Self { to, thread })
+    }
+
+    /// Waits until everything that was handed over is written.
+    pub(crate) fn finish(self) {
+        drop(self.to);
+        // A panic of the thread is in the log already.
+        drop(self.thread.join());
+    }
+
+    /// Hands something over.
+    pub(crate) fn write(&self, what: Job) {
+        // The thread ends only with the process.
+        drop(self.to.send(what));
+    }
+}
+
+struct Writer {
+    home: Home,
+    journal: File,
+    written: UnboundedSender<Written>,
+}
+
+impl Writer {
+    fn run(mut self, from: &Receiver<Job>) {
+        while let Ok(first) = from.recv() {
+            let (mut lines, mut line_tokens) = (String::new(), Vec::new());
+            let mut files: Vec<(Target, Vec<u8>, Vec<u64>)> = Vec::new();
+            for item in std::iter::once(first).chain(from.try_iter()) {
+                match item {
+                    Job::Journal { lines: more, token } => {
+                        lines.push_str(&more);
+                        line_tokens.push(token);
+                    }
+                    Job::File { target, content, token } => match files.iter_mut().find(|f| f.0 == target) {
+                        Some(waiting) => {
+                            waiting.1 = content;
+                            waiting.2.push(token);
+                        }
+                        None => files.push((target, content, vec![token])),
+                    },
+                }
+            }
+            // The journal first: gates wait for it.
+            if !line_tokens.is_empty() {
+                let error = self.append(lines.as_bytes()).err();
+                self.tell(line_tokens, error.as_ref(), "writing the run journal", false);
+            }
+            for (target, content, tokens) in files {
+                let (path, backup) = match target {
+                    Target::State => (self.home.state(), self.home.state_backup()),
+                    Target::Dump => (self.home.dump(), self.home.dump_backup()),
+                };
+                let error = state_file::replace(&path, &backup, &self.home.reserve(), &content).err();
+                self.tell(tokens, error.as_ref(), &format!("writing {}", path.display()), true);
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let before = self.journal.metadata()?.len();
+        self.journal.write_all(bytes).inspect_err(|_| {
+            drop(self.journal.set_len(before));
+        })
+    }
+
+    fn tell(&self, tokens: Vec<u64>, error: Option<&io::Error>, what: &str, durable: bool) {
+        let error = error.map(|e| format!("{what} failed: {e}"));
+        // The loop is gone only when the process ends.
+        drop(self.written.send(Written { tokens, error, durable }));
+    }
+}

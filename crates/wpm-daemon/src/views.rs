@@ -1,0 +1,119 @@
+//! What reading commands get: the core's state in the words of the wire.
+
+use wpm_core::{App, InstanceId, State};
+use wpm_proto::response::{InstanceOutcome, Outcome};
+use wpm_proto::view::{AppView, DaemonView, InstanceView};
+
+use crate::daemon::Daemon;
+use crate::{clock, convert, launch};
+
+impl Daemon {
+    /// An app with those of its instances that `wanted` lets through; `None` if none is left.
+    pub(crate) fn app_view(
+        &self,
+        app: &App,
+        detail: bool,
+        wanted: impl Fn(InstanceId) -> bool,
+    ) -> Option<AppView> {
+        let instances: Vec<InstanceView> = app
+            .instances
+            .values()
+            .filter(|id| wanted(**id))
+            .filter_map(|id| self.instance_view(app, *id))
+            .collect();
+        let spec = &app.spec;
+        (!instances.is_empty()).then(|| AppView {
+            name: spec.name.clone(),
+            namespace: spec.namespace.clone(),
+            version: spec.version.clone(),
+            cluster: spec.cluster,
+            wanted: spec.instances,
+            username: spec.username.clone(),
+            stamped: spec.log.date_format.is_some() || spec.log.json,
+            spec: detail.then(|| Box::new(convert::app_spec(spec))),
+            instances,
+        })
+    }
+
+    fn instance_view(&self, app: &App, id: InstanceId) -> Option<InstanceView> {
+        let i = self.core.instance(id)?;
+        let run = i.run();
+        let files = launch::files(&self.home, &app.spec, i.index, id);
+        let restart_in_ms = match i.state {
+            State::Backoff { until } => Some(until.since(wpm_core::Millis(clock::boot_ms())).0),
+            _ => None,
+        };
+        Some(InstanceView {
+            id: id.0,
+            index: i.index,
+            pid: run.map_or(0, |r| r.pid),
+            start_time: run.map_or(0, |r| r.start_time),
+            shim_pid: run.and_then(|r| self.runs.get(&r.id)).map_or(0, |r| r.shim_pid),
+            status: i.status().to_owned(),
+            reason: convert::cause_words(&i.cause),
+            restarts: i.restarts,
+            unstable: i.unstable,
+            started_ms: run.map_or(0, |r| r.launched_wall_ms),
+            created_ms: i.created_wall_ms,
+            last_exit: i.last_exit.map(convert::saved_exit),
+            restart_in_ms,
+            log_errno: i.log_errno,
+            log_dropped: i.log_dropped,
+            out_file: files.out,
+            error_file: files.err,
+            log_file: files.both,
+            pid_file: files.pid,
+        })
+    }
+
+    /// About the daemon itself.
+    pub(crate) fn daemon_view(&self) -> DaemonView {
+        let open = std::fs::read_dir("/proc/self/fd").map_or(0, |d| d.count() as u64);
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        DaemonView {
+            pid: i32::try_from(std::process::id()).unwrap_or(0),
+            keeper_pid: self.keeper_pid,
+            starts: self.starts,
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_ms: self.started_ms,
+            storage_trouble: self.storage_trouble.clone(),
+            clients: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
+            descriptors: (open, limit.current.unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// The outcome of one instance in the words of the wire.
+    pub(crate) fn outcome(&self, o: &wpm_core::InstanceOutcome) -> InstanceOutcome {
+        use wpm_core::Outcome as Core;
+        let outcome = match &o.outcome {
+            Core::Up { pid } => Outcome::Up { pid: *pid },
+            Core::Down => Outcome::Down,
+            Core::Deleted => Outcome::Deleted,
+            Core::Died { exit, after_ms } => {
+                let (error_file, error_offset) = self.error_output(o.instance);
+                Outcome::Died {
+                    exit: convert::saved_exit(*exit),
+                    after_ms: *after_ms,
+                    error_file,
+                    error_offset,
+                }
+            }
+            Core::SpawnFailed { stage, errno } => {
+                Outcome::SpawnFailed { stage: (*stage).to_owned(), errno: *errno }
+            }
+            Core::StillAlive { .. } => Outcome::StillAlive,
+            Core::Superseded => Outcome::Superseded,
+            Core::Done => Outcome::Done,
+        };
+        InstanceOutcome { id: o.instance.0, app: o.app.clone(), index: o.index, outcome }
+    }
+
+    /// The stderr file of an instance, and where its last run began in it.
+    fn error_output(&self, id: InstanceId) -> (String, u64) {
+        let Some((i, app)) = self.core.instance(id).and_then(|i| Some((i, self.core.app(i.app)?))) else {
+            return (String::new(), 0);
+        };
+        let offset = self.last_error_offset.get(&id).copied().unwrap_or(0);
+        (launch::files(&self.home, &app.spec, i.index, id).err, offset)
+    }
+}
