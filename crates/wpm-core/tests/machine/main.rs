@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic as tests may")]
 
 mod lifecycle;
+mod properties;
 mod sim;

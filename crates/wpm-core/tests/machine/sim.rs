@@ -236,6 +236,24 @@ impl Host {
         }
     }
 
+    /// The run vanishes with its shim and keeper; the daemon finds out.
+    pub(crate) fn lose(&mut self, run: RunId) {
+        let process = self.process(run);
+        let unrun = matches!(process.phase, Phase::Asked | Phase::Gate);
+        process.phase = Phase::Over;
+        self.events.remove(&run);
+        let lost = Event::Exited { exit: Exit::Unknown, tree_gone: true };
+        self.send(run, if unrun { Event::Cancelled } else { lost });
+    }
+
+    /// From now on every process heeds its signals, and those told to die do so.
+    pub(crate) fn heal(&mut self) {
+        self.nature = (false, false, false);
+        for process in self.processes.values_mut() {
+            (process.deaf, process.stuck) = (false, false);
+        }
+    }
+
     /// Delivers the next event of this run, if there is one.
     pub(crate) fn deliver(&mut self, run: RunId) -> bool {
         let Some(event) = self.events.get_mut(&run).and_then(VecDeque::pop_front) else { return false };
