@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use wpm_core::{Action, Event, InstanceId, Reply, RunId, Scope, Ticket};
 use wpm_proto::response::{Body, Response};
-use wpm_proto::state::{SavedApp, SavedDesire, SavedInstance, StateFile, VERSION};
 use wpm_sys::contract::{RunKey, RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
 use wpm_sys::{memfd, record};
 
@@ -15,7 +14,7 @@ use crate::launch::{self, CannotLaunch};
 use crate::link::Link;
 use crate::run::{Run, is_transient};
 use crate::store::Target;
-use crate::{convert, notes};
+use crate::{notes, saved};
 
 impl Daemon {
     /// Does everything that the core has queued.
@@ -164,49 +163,12 @@ impl Daemon {
     fn persist(&mut self) {
         self.generation += 1;
         self.cron.follow(&self.core);
-        let content = self.saved();
+        let content = if self.quitting {
+            saved::empty(self.generation)
+        } else {
+            self.saved.state(&self.core, self.generation)
+        };
         self.write_file(Target::State, content, After::State);
-    }
-
-    /// The desired state as it stands on disk.
-    pub(crate) fn saved(&self) -> Vec<u8> {
-        let apps = if self.quitting { vec![] } else { self.saved_apps() };
-        let file = StateFile {
-            version: VERSION,
-            written_by: concat!("wpm ", env!("CARGO_PKG_VERSION")).to_owned(),
-            generation: self.generation,
-            apps,
-        };
-        serde_json::to_vec(&file).unwrap_or_default()
-    }
-
-    fn saved_apps(&self) -> Vec<SavedApp> {
-        let saved = |id: &InstanceId| {
-            let i = self.core.instance(*id)?;
-            let desire = match (i.desired, &i.state) {
-                (_, wpm_core::State::Errored) => SavedDesire::Errored,
-                _ if i.is_finished() => SavedDesire::Finished,
-                (wpm_core::Desired::Up, _) => SavedDesire::Up,
-                (wpm_core::Desired::Down, _) => SavedDesire::Down,
-                (wpm_core::Desired::Gone, _) => return None,
-            };
-            Some(SavedInstance {
-                id: i.id.0,
-                index: i.index,
-                desire,
-                restarts: i.restarts,
-                last_exit: i.last_exit.map(convert::saved_exit),
-                created_ms: i.created_wall_ms,
-            })
-        };
-        self.core
-            .apps()
-            .map(|app| SavedApp {
-                spec: convert::saved_spec(&app.spec),
-                instances: app.instances.values().filter_map(saved).collect(),
-            })
-            .filter(|app| !app.instances.is_empty())
-            .collect()
     }
 
     /// Everything is down: forget the list, tell the keeper, end.

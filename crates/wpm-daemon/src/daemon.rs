@@ -19,6 +19,7 @@ use crate::cron::Cron;
 use crate::link::{Link, Outbox, pump};
 use crate::memory::Sampler;
 use crate::run::Run;
+use crate::saved::Saved;
 use crate::session::{Asked, Session, SessionId};
 use crate::settings::Settings;
 use crate::store::{Job, Store, Target, Written};
@@ -85,6 +86,7 @@ pub(crate) struct Daemon {
     /// Answers that wait for a state to be durable.
     pub(crate) waiting_answers: VecDeque<(u64, SessionId, Response)>,
     pub(crate) generation: u64,
+    pub(crate) saved: Saved,
     pub(crate) storage_trouble: Option<String>,
     pub(crate) events: u64,
     pub(crate) started_ms: u64,
@@ -181,6 +183,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         durable_token: 0,
         waiting_answers: VecDeque::new(),
         generation: recovered.generation,
+        saved: Saved::default(),
         storage_trouble: None,
         events: 0,
         started_ms: clock::wall_ms(),

@@ -22,6 +22,7 @@ mod notes;
 mod recover;
 mod requests;
 mod run;
+mod saved;
 mod session;
 mod settings;
 mod state_file;

@@ -123,7 +123,7 @@ impl Daemon {
             Op::Cleardump => {
                 let asker = Asker { session, request: id, wait: true, remarks: vec![] };
                 let ticket = self.ticket(asker);
-                let empty = state_of(vec![], self.generation);
+                let empty = crate::saved::empty(self.generation);
                 self.write_file(Target::Dump, empty, After::Dump(ticket));
                 return None;
             }
@@ -330,7 +330,7 @@ impl Daemon {
             });
         }
         let ticket = self.ticket(Asker { session, request, wait: true, remarks: vec![] });
-        let content = self.saved();
+        let content = self.saved.state(&self.core, self.generation);
         self.write_file(Target::Dump, content, After::Dump(ticket));
         None
     }
@@ -375,16 +375,6 @@ impl Daemon {
         self.command(session, request, Command::Start(Start { apps, force: false }), wait, remarks);
         None
     }
-}
-
-fn state_of(apps: Vec<wpm_proto::state::SavedApp>, generation: u64) -> Vec<u8> {
-    let file = wpm_proto::state::StateFile {
-        version: wpm_proto::state::VERSION,
-        written_by: concat!("wpm ", env!("CARGO_PKG_VERSION")).to_owned(),
-        generation,
-        apps,
-    };
-    serde_json::to_vec(&file).unwrap_or_default()
 }
 
 fn selectors(targets: &[String]) -> Result<Vec<Selector>, Body> {

@@ -1,0 +1,113 @@
+//! The desired state as the bytes that go to disk.
+//!
+//! A spec is turned into JSON once, when it changes, and kept: with hundreds of apps, each with the
+//! environment of a shell, one changed word would otherwise cost megabytes of encoding.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wpm_core::{App, AppId, Core, Desired, Instance, Spec, State};
+use wpm_proto::state::{SavedDesire, SavedInstance, StateFile, VERSION};
+
+use crate::convert;
+
+/// Encoded specs by app.
+#[derive(Debug, Default)]
+pub(crate) struct Saved(BTreeMap<AppId, (Arc<Spec>, Box<str>)>);
+
+impl Saved {
+    /// The whole state file.
+    pub(crate) fn state(&mut self, core: &Core, generation: u64) -> Vec<u8> {
+        self.0.retain(|id, (spec, _)| core.app(*id).is_some_and(|a| Arc::ptr_eq(&a.spec, spec)));
+        // The envelope without its apps, which go before its closing bracket.
+        let mut bytes = empty(generation);
+        bytes.truncate(bytes.len() - "]}".len());
+        let mut first = true;
+        for app in core.apps() {
+            let instances: Vec<SavedInstance> =
+                app.instances.values().filter_map(|id| saved_instance(core.instance(*id)?)).collect();
+            if instances.is_empty() {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                bytes.push(b',');
+            }
+            bytes.extend_from_slice(b"{\"spec\":");
+            bytes.extend_from_slice(self.spec(app).as_bytes());
+            bytes.extend_from_slice(b",\"instances\":");
+            bytes.extend_from_slice(&serde_json::to_vec(&instances).unwrap_or_default());
+            bytes.push(b'}');
+        }
+        bytes.extend_from_slice(b"]}");
+        bytes
+    }
+
+    fn spec(&mut self, app: &App) -> &str {
+        let entry = self.0.entry(app.id).or_insert_with(|| {
+            let json = serde_json::to_string(&convert::saved_spec(&app.spec)).unwrap_or_default();
+            (Arc::clone(&app.spec), json.into_boxed_str())
+        });
+        &entry.1
+    }
+}
+
+/// A state file without apps.
+pub(crate) fn empty(generation: u64) -> Vec<u8> {
+    let file = StateFile {
+        version: VERSION,
+        written_by: concat!("wpm ", env!("CARGO_PKG_VERSION")).to_owned(),
+        generation,
+        apps: vec![],
+    };
+    serde_json::to_vec(&file).unwrap_or_default()
+}
+
+fn saved_instance(i: &Instance) -> Option<SavedInstance> {
+    let desire = match (i.desired, &i.state) {
+        (Desired::Gone, _) => return None,
+        (_, State::Errored) => SavedDesire::Errored,
+        _ if i.is_finished() => SavedDesire::Finished,
+        (Desired::Up, _) => SavedDesire::Up,
+        (Desired::Down, _) => SavedDesire::Down,
+    };
+    Some(SavedInstance {
+        id: i.id.0,
+        index: i.index,
+        desire,
+        restarts: i.restarts,
+        last_exit: i.last_exit.map(convert::saved_exit),
+        created_ms: i.created_wall_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use wpm_core::{Command, Input, Now, RunId, Start, StartApp, Ticket};
+    use wpm_proto::app::AppSpec;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let mut core = Core::new(RunId(1));
+        let mut saved = Saved::default();
+        let none: StateFile = serde_json::from_slice(&saved.state(&core, 3)).expect("a state file");
+        assert_eq!((none.generation, none.apps.len()), (3, 0));
+        for name in ["b", "a\"\\"] {
+            let json = serde_json::json!({"name": name, "script": "/bin/true", "cwd": "/", "instances": 2, "instances_asked": true});
+            let app: AppSpec = serde_json::from_value(json).expect("a spec");
+            let spec = convert::spec(app, convert::Defaults::default());
+            let start = Start { apps: vec![StartApp { spec, start_now: true }], force: false };
+            core.handle(Now::default(), Input::Command(Ticket(1), Command::Start(start)));
+        }
+        for generation in [4, 5] {
+            let file: StateFile =
+                serde_json::from_slice(&saved.state(&core, generation)).expect("a state file");
+            assert_eq!(file.generation, generation);
+            assert_eq!(file.apps.len(), 2);
+            assert_eq!(file.apps[0].spec.name, "a\"\\");
+            assert_eq!(file.apps[1].instances.len(), 2);
+            assert_eq!(file.apps[1].instances[1].index, 1);
+        }
+    }
+}
