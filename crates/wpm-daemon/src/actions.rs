@@ -163,10 +163,11 @@ impl Daemon {
     fn persist(&mut self) {
         self.generation += 1;
         self.cron.follow(&self.core);
+        let keys = self.recent_keys.make_contiguous();
         let content = if self.quitting {
-            saved::empty(self.generation)
+            saved::empty(self.generation, keys)
         } else {
-            self.saved.state(&self.core, self.generation)
+            self.saved.state(&self.core, self.generation, keys)
         };
         self.write_file(Target::State, content, After::State);
     }

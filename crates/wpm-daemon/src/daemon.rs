@@ -189,7 +189,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         started_ms: clock::wall_ms(),
         quitting: false,
         cron: Cron::default(),
-        recent_keys: VecDeque::new(),
+        recent_keys: recovered.recent_keys.clone().into(),
         last_error_offset: HashMap::new(),
         keeper_gone: false,
         sampler: Sampler::default(),

@@ -40,6 +40,8 @@ pub(crate) struct Recovered {
     pub(crate) first_run: u64,
     /// Generation of the state that was read.
     pub(crate) generation: u64,
+    /// Keys of requests that were done.
+    pub(crate) recent_keys: Vec<String>,
     apps: Vec<SavedApp>,
     live: Vec<Live>,
     restarts: Restarts,
@@ -85,6 +87,7 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     Ok(Recovered {
         first_run,
         generation: state.as_ref().map_or(0, |s| s.generation),
+        recent_keys: state.as_ref().map(|s| s.recent_keys.clone()).unwrap_or_default(),
         apps: state.map(|s| s.apps).unwrap_or_default(),
         live,
         restarts: if same_boot { summary.restarts } else { BTreeMap::new() },

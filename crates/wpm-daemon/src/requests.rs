@@ -3,7 +3,10 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use wpm_core::{Command, CommandError, Input, InstanceId, Selector, Start, StartApp, Ticket};
+use wpm_core::{
+    Command, CommandError, Input, InstanceId, InstanceOutcome, Outcome, Selector, Start, StartApp, State,
+    Ticket,
+};
 use wpm_proto::app::AppSpec;
 use wpm_proto::error::{ErrorCode, WireError};
 use wpm_proto::request::{Op, Request};
@@ -19,7 +22,7 @@ use crate::state_file;
 use crate::store::Target;
 
 /// Keys of changing requests that are remembered.
-const KEYS: usize = 1024;
+const KEYS: usize = 64;
 
 fn error(code: ErrorCode, message: impl Into<String>) -> Body {
     Body::Error { error: WireError { code, message: message.into(), hint: None, similar: vec![] } }
@@ -85,11 +88,7 @@ impl Daemon {
         let Request { id, key, op } = request;
         if let Some(key) = key.filter(|_| op.changes()) {
             if self.recent_keys.contains(&key) {
-                // Sent again after a lost connection: it was done, its outcome is gone.
-                let body = Body::Outcomes {
-                    outcomes: vec![],
-                    remarks: vec!["this request had been carried out already".into()],
-                };
+                let body = self.done_before(&op);
                 return self.respond_durably(session, id, body);
             }
             if self.recent_keys.len() == KEYS {
@@ -101,6 +100,39 @@ impl Daemon {
         if let Some(body) = result {
             self.respond_durably(session, id, body);
         }
+    }
+
+    /// The answer to a request that was sent again after a lost connection: it was done, and this is
+    /// what came of it so far.
+    fn done_before(&self, op: &Op) -> Body {
+        let names: Vec<String> = match op {
+            Op::Start { apps, .. } | Op::RestartWith { apps, .. } => {
+                apps.iter().map(|a| a.name.clone()).collect()
+            }
+            Op::StartKnown { targets, .. }
+            | Op::Restart { targets, .. }
+            | Op::Stop { targets, .. }
+            | Op::Delete { targets, .. } => targets.clone(),
+            Op::Scale { target, .. } => vec![target.clone()],
+            _ => vec![],
+        };
+        let outcomes = names
+            .iter()
+            .filter_map(|name| self.core.select(&[Selector::parse(name).ok()?]).ok())
+            .flatten()
+            .filter_map(|id| self.core.instance(id))
+            .filter_map(|i| {
+                let app = self.core.app(i.app)?.spec.name.clone();
+                let outcome = match (&i.state, i.last_exit) {
+                    (State::Online(run) | State::Launching(run), _) => Outcome::Up { pid: run.pid },
+                    (State::Errored | State::Backoff { .. }, Some(exit)) => {
+                        Outcome::Died { exit, after_ms: 0 }
+                    }
+                    _ => Outcome::Down,
+                };
+                Some(InstanceOutcome { instance: i.id, app, index: i.index, outcome })
+            });
+        Body::Outcomes { outcomes: outcomes.map(|o| self.outcome(&o)).collect(), remarks: vec![] }
     }
 
     fn dispatch(&mut self, session: SessionId, id: u64, op: Op) -> Option<Body> {
@@ -123,7 +155,7 @@ impl Daemon {
             Op::Cleardump => {
                 let asker = Asker { session, request: id, wait: true, remarks: vec![] };
                 let ticket = self.ticket(asker);
-                let empty = crate::saved::empty(self.generation);
+                let empty = crate::saved::empty(self.generation, &[]);
                 self.write_file(Target::Dump, empty, After::Dump(ticket));
                 return None;
             }
@@ -330,7 +362,7 @@ impl Daemon {
             });
         }
         let ticket = self.ticket(Asker { session, request, wait: true, remarks: vec![] });
-        let content = self.saved.state(&self.core, self.generation);
+        let content = self.saved.state(&self.core, self.generation, &[]);
         self.write_file(Target::Dump, content, After::Dump(ticket));
         None
     }

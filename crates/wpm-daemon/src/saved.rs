@@ -17,10 +17,10 @@ pub(crate) struct Saved(BTreeMap<AppId, (Arc<Spec>, Box<str>)>);
 
 impl Saved {
     /// The whole state file.
-    pub(crate) fn state(&mut self, core: &Core, generation: u64) -> Vec<u8> {
+    pub(crate) fn state(&mut self, core: &Core, generation: u64, keys: &[String]) -> Vec<u8> {
         self.0.retain(|id, (spec, _)| core.app(*id).is_some_and(|a| Arc::ptr_eq(&a.spec, spec)));
         // The envelope without its apps, which go before its closing bracket.
-        let mut bytes = empty(generation);
+        let mut bytes = empty(generation, keys);
         bytes.truncate(bytes.len() - "]}".len());
         let mut first = true;
         for app in core.apps() {
@@ -52,11 +52,12 @@ impl Saved {
 }
 
 /// A state file without apps.
-pub(crate) fn empty(generation: u64) -> Vec<u8> {
+pub(crate) fn empty(generation: u64, keys: &[String]) -> Vec<u8> {
     let file = StateFile {
         version: VERSION,
         written_by: concat!("wpm ", env!("CARGO_PKG_VERSION")).to_owned(),
         generation,
+        recent_keys: keys.to_vec(),
         apps: vec![],
     };
     serde_json::to_vec(&file).unwrap_or_default()
@@ -91,7 +92,7 @@ mod tests {
     fn what_is_written_is_what_is_read() {
         let mut core = Core::new(RunId(1));
         let mut saved = Saved::default();
-        let none: StateFile = serde_json::from_slice(&saved.state(&core, 3)).expect("a state file");
+        let none: StateFile = serde_json::from_slice(&saved.state(&core, 3, &[])).expect("a state file");
         assert_eq!((none.generation, none.apps.len()), (3, 0));
         for name in ["b", "a\"\\"] {
             let json = serde_json::json!({"name": name, "script": "/bin/true", "cwd": "/", "instances": 2, "instances_asked": true});
@@ -102,8 +103,8 @@ mod tests {
         }
         for generation in [4, 5] {
             let file: StateFile =
-                serde_json::from_slice(&saved.state(&core, generation)).expect("a state file");
-            assert_eq!(file.generation, generation);
+                serde_json::from_slice(&saved.state(&core, generation, &["k".into()])).expect("a state file");
+            assert_eq!((file.generation, file.recent_keys), (generation, vec!["k".to_owned()]));
             assert_eq!(file.apps.len(), 2);
             assert_eq!(file.apps[0].spec.name, "a\"\\");
             assert_eq!(file.apps[1].instances.len(), 2);

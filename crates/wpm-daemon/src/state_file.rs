@@ -173,6 +173,7 @@ mod tests {
             version: VERSION,
             written_by: "test".into(),
             generation: n,
+            recent_keys: vec![],
             apps: vec![],
         })
         .expect("plain data")

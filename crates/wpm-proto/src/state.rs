@@ -241,6 +241,10 @@ pub struct StateFile {
     /// Counts up with each write.
     #[serde(default)]
     pub generation: u64,
+    /// Keys of the last changing requests: one that is sent again after a lost connection is not done
+    /// twice, whichever daemon it reaches.
+    #[serde(default)]
+    pub recent_keys: Vec<String>,
     /// The apps.
     #[serde(default)]
     pub apps: Vec<SavedApp>,
