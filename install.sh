@@ -41,7 +41,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something needed is missing, 4 ch
 USAGE
 }
 
-say() { [ "$quiet" = yes ] || printf '%s\n' "$*" >&2; }
+say() { [ "$quiet" = yes ] || printf '%s\n' "$@" >&2; }
 fail() { # code, message...
     fail_code=$1
     shift
