@@ -219,6 +219,10 @@ impl Core {
         let State::Stopping { run, exit, .. } = slot.it.state else { return };
         let kill_timeout = self.apps.get(&slot.it.app).map_or(Millis(0), |app| app.spec.stop.kill_timeout);
         let given_up = slot.kills >= PATIENT_KILLS;
+        if given_up && run.pid == 0 {
+            // Its gate was never opened and never will be: nothing can run, even if a shim turns up.
+            return self.cancelled(now, id);
+        }
         slot.kills = slot.kills.saturating_add(1);
         let retry = kill_timeout.max(if given_up { IDLE_RETRY } else { SHORTEST_RETRY });
         self.push(Action::KillTree { run: run.id });

@@ -26,11 +26,48 @@ impl Spec {
         set(&mut spec.restart.max_memory, change.max_memory.as_ref());
         set(&mut spec.restart.restart_delay, change.restart_delay.as_ref());
         set(&mut spec.restart.backoff, change.backoff.as_ref());
+        // Of the two kinds of delay only one can be meant: the one that was named last.
+        match (&change.restart_delay, &change.backoff) {
+            (Some(Some(_)), None) => spec.restart.backoff = None,
+            (None, Some(Some(_))) => spec.restart.restart_delay = None,
+            _ => {}
+        }
         set(&mut spec.restart.max_restarts, change.max_restarts.as_ref());
         set(&mut spec.restart.autorestart, change.autorestart.as_ref());
         set(&mut spec.restart.stop_exit_codes, change.stop_exit_codes.as_ref());
         set(&mut spec.cron_restart, change.cron_restart.as_ref());
         set(&mut spec.log.date_format, change.date_format.as_ref());
         spec
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Millis;
+
+    #[test]
+    fn nothing_changes_nothing() {
+        let spec = Spec::new("web", "/srv/web", "/srv");
+        assert_eq!(spec.with(&SpecChange::default()), spec);
+    }
+
+    #[test]
+    fn limits_can_be_set_and_removed() {
+        let mut spec = Spec::new("web", "/srv/web", "/srv");
+        spec.cron_restart = Some("0 * * * *".to_owned());
+        let change =
+            SpecChange { cron_restart: Some(None), max_memory: Some(Some(5)), ..SpecChange::default() };
+        let changed = spec.with(&change);
+        assert_eq!((changed.cron_restart, changed.restart.max_memory), (None, Some(5)));
+    }
+
+    #[test]
+    fn one_kind_of_delay_excludes_the_other() {
+        let mut spec = Spec::new("web", "/srv/web", "/srv");
+        spec.restart.restart_delay = Some(Millis(5));
+        let growing = SpecChange { backoff: Some(Some(Millis(7))), ..SpecChange::default() };
+        let changed = spec.with(&growing).restart;
+        assert_eq!((changed.restart_delay, changed.backoff), (None, Some(Millis(7))));
     }
 }

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic as tests may")]
 
+mod commands;
 mod lifecycle;
+mod policy;
 mod properties;
+mod restoring;
+mod selecting;
 mod sim;

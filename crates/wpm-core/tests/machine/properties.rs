@@ -14,6 +14,7 @@ use crate::sim::{Host, Phase, targets};
 
 /// One thing that happens. Numbers pick among what there is at that moment.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few dozen of them live at a time")]
 enum Step {
     Command(Command),
     Deliver(usize),
@@ -253,6 +254,11 @@ fn new_daemon(host: &mut Host) {
             .collect(),
     });
     let apps = apps.collect();
+    // Whatever the last daemon did not let go is over for good or adopted.
+    for (run, process) in &mut host.processes {
+        let on_its_way = host.events.get(run).is_some_and(|queue| !queue.is_empty());
+        process.released |= process.phase == Phase::Over && !on_its_way;
+    }
     let next = host.processes.keys().map(|run| run.0).max().unwrap_or(0) + 1;
     host.asked.clear();
     host.core = wpm_core::Core::new(RunId(next));
@@ -278,10 +284,8 @@ fn check(host: &Host) {
         };
         assert!(settled, "{:?} while {:?} is wanted", it.state, it.desired);
         if let State::Errored = it.state {
-            let given_up = matches!(
-                it.cause,
-                Cause::CrashLoop { .. } | Cause::SpawnFailed { .. } | Cause::Exited(_)
-            );
+            let given_up =
+                matches!(it.cause, Cause::CrashLoop { .. } | Cause::SpawnFailed { .. } | Cause::Exited(_));
             assert!(given_up, "{:?}", it.cause);
         }
     }
@@ -302,7 +306,8 @@ fn played(steps: Vec<Step>) -> Host {
     for step in steps {
         play(&mut host, step);
         check(&host);
-        let waits = host.core.next_deadline().is_some() || host.events.values().any(|queue| !queue.is_empty());
+        let waits =
+            host.core.next_deadline().is_some() || host.events.values().any(|queue| !queue.is_empty());
         assert!(waits || unanswered(&host).is_empty(), "a command waits for nothing");
     }
     host
@@ -334,6 +339,7 @@ proptest! {
         for (run, process) in &host.processes {
             let current = host.core.instance_of(*run).is_some();
             prop_assert_eq!(process.phase != Phase::Over, current, "{:?} {:?}", run, process);
+            prop_assert_eq!(process.released, !current, "{:?} {:?}", run, process);
         }
     }
 

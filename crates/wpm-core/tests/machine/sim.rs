@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wpm_core::{
-    Action, Command, Core, Event, Exit, Input, InstanceId, InstanceOutcome, Millis, Note, Now, Outcome,
-    Reply, RunId, Spec, StartApp, Ticket,
+    Action, Command, Core, Event, Exit, Input, Instance, InstanceId, InstanceOutcome, Millis, Note, Now,
+    Outcome, Reply, RunId, Spec, StartApp, Ticket,
 };
 
 /// What the simulated process is.
@@ -45,7 +45,24 @@ pub(crate) struct Process {
     pub(crate) signals: Vec<i32>,
     /// Kills that it got.
     pub(crate) kills: u32,
-    released: bool,
+    /// Whether it was let go, or belongs to a daemon that was killed.
+    pub(crate) released: bool,
+}
+
+impl Process {
+    /// A process as it should be.
+    pub(crate) fn new(instance: InstanceId, phase: Phase) -> Self {
+        Self {
+            instance,
+            phase,
+            deaf: false,
+            stuck: false,
+            leaves_tree: false,
+            signals: Vec::new(),
+            kills: 0,
+            released: false,
+        }
+    }
 }
 
 /// The host.
@@ -125,6 +142,10 @@ impl Host {
                     let process = self.process(run);
                     assert!(!process.released, "{run:?} released twice");
                     process.released = true;
+                    if matches!(process.phase, Phase::Asked | Phase::Gate) {
+                        // Nobody answered for it; what has not passed its gate never will.
+                        process.phase = Phase::Over;
+                    }
                     assert_eq!(process.phase, Phase::Over, "{run:?} released while it lives");
                 }
                 Action::Persist => {
@@ -151,16 +172,7 @@ impl Host {
         let twin = self.processes.values().any(|p| p.instance == instance && p.phase != Phase::Over);
         assert!(!twin, "two live runs of {instance:?}");
         let (deaf, stuck, leaves_tree) = self.nature;
-        let process = Process {
-            instance,
-            phase: Phase::Asked,
-            deaf,
-            stuck,
-            leaves_tree,
-            signals: Vec::new(),
-            kills: 0,
-            released: false,
-        };
+        let process = Process { deaf, stuck, leaves_tree, ..Process::new(instance, Phase::Asked) };
         assert!(self.processes.insert(run, process).is_none(), "{run:?} used twice");
         self.send(run, Event::Registered { pid: i32::try_from(run.0).unwrap(), start_time: self.now });
     }
@@ -268,6 +280,12 @@ impl Host {
         true
     }
 
+    /// Delivers one event that is on its way.
+    pub(crate) fn deliver_first(&mut self) {
+        let waiting = self.events.iter().find(|(_, queue)| !queue.is_empty()).map(|(run, _)| *run);
+        assert!(self.deliver(waiting.unwrap()));
+    }
+
     /// Delivers events until none is on its way.
     pub(crate) fn deliver_all(&mut self) {
         while let Some(run) = self.events.iter().find(|(_, queue)| !queue.is_empty()).map(|(run, _)| *run) {
@@ -319,6 +337,11 @@ impl Host {
     /// The present run of an instance.
     pub(crate) fn run_of(&self, id: u32) -> RunId {
         self.core.instance(InstanceId(id)).and_then(|it| it.run()).map(|run| run.id).expect("it has a run")
+    }
+
+    /// The instance with id 0.
+    pub(crate) fn it(&self) -> &Instance {
+        self.core.instance(InstanceId(0)).unwrap()
     }
 
     pub(crate) fn status(&self, id: u32) -> &'static str {

@@ -1,0 +1,144 @@
+//! What a new daemon does with what it finds.
+
+use wpm_core::{
+    Cause, Core, Desired, Event, Exit, Input, InstanceId, Millis, RestoredApp, RestoredInstance, RestoredRun,
+    RunId,
+};
+
+use crate::sim::{Host, Phase, Process, spec, start, targets};
+
+fn old(id: u32, index: u32, desired: Desired) -> RestoredInstance {
+    RestoredInstance {
+        id: InstanceId(id),
+        index,
+        desired,
+        errored: false,
+        finished: false,
+        restarts: 5,
+        last_exit: Some(Exit::Code(2)),
+        created_wall_ms: 1,
+        run: None,
+    }
+}
+
+fn alive(run: u64, launched: bool) -> Option<RestoredRun> {
+    let launched = launched.then_some(Millis(900_000));
+    Some(RestoredRun { run: RunId(run), pid: 77, start_time: 3, launched, launched_wall_ms: 4 })
+}
+
+fn restored(instances: Vec<RestoredInstance>) -> Host {
+    let mut host = Host::new();
+    for run in instances.iter().filter_map(|it| it.run.map(|run| (it.id, run))) {
+        let phase = if run.1.launched.is_some() { Phase::Runs } else { Phase::Gate };
+        host.processes.insert(run.1.run, Process::new(run.0, phase));
+    }
+    let now = host.now();
+    host.core.restore(now, vec![RestoredApp { spec: spec("web"), instances }]);
+    host.act();
+    host
+}
+
+#[test]
+fn each_case() {
+    use Desired::{Down, Gone, Up};
+    let base = |desired| old(3, 0, desired);
+    let cases = [
+        ("wanted, not there", base(Up), "launching", 6, Cause::Exited(Exit::Unknown)),
+        (
+            "given up",
+            RestoredInstance { errored: true, ..base(Up) },
+            "errored",
+            5,
+            Cause::Exited(Exit::Code(2)),
+        ),
+        ("not wanted", base(Down), "stopped", 5, Cause::Asked),
+        (
+            "finished",
+            RestoredInstance { finished: true, ..base(Down) },
+            "stopped",
+            5,
+            Cause::Finished(Exit::Code(2)),
+        ),
+        (
+            "wanted and there",
+            RestoredInstance { run: alive(50, true), ..base(Up) },
+            "online",
+            5,
+            Cause::Asked,
+        ),
+        ("at its gate", RestoredInstance { run: alive(50, false), ..base(Up) }, "launching", 5, Cause::Asked),
+        (
+            "to be stopped",
+            RestoredInstance { run: alive(50, true), ..base(Down) },
+            "stopping",
+            5,
+            Cause::Asked,
+        ),
+        (
+            "to be deleted",
+            RestoredInstance { run: alive(50, true), ..base(Gone) },
+            "stopping",
+            5,
+            Cause::Asked,
+        ),
+    ];
+    for (name, instance, status, restarts, cause) in cases {
+        let host = restored(vec![instance]);
+        let it = host.core.instance(InstanceId(3)).unwrap();
+        assert_eq!((it.status(), it.restarts, &it.cause), (status, restarts, &cause), "{name}");
+        assert_eq!((it.index, it.app), (0, host.core.app_named("web").unwrap().id), "{name}");
+    }
+    assert_eq!(restored(vec![base(Gone)]).core.apps().count(), 0, "deleted meanwhile");
+}
+
+#[test]
+fn ids_stay_and_new_ones_follow() {
+    let mut host = restored(vec![
+        RestoredInstance { run: alive(50, true), ..old(4, 0, Desired::Up) },
+        old(9, 2, Desired::Up),
+    ]);
+    let run = host.core.instance(InstanceId(9)).unwrap().run().unwrap().id;
+    assert!(run > RunId(50), "runs of the last daemon are not used again");
+    host.outcomes(start([spec("db")]));
+    assert_eq!(host.statuses(), [(4, "online"), (9, "online"), (10, "online")]);
+    let out = host.outcomes(wpm_core::Command::Delete(targets(&["web"])));
+    assert_eq!(out.len(), 2);
+}
+
+#[test]
+fn an_adopted_run_ends_like_any_other() {
+    let mut host = restored(vec![RestoredInstance { run: alive(50, true), ..old(0, 0, Desired::Up) }]);
+    host.input(Input::Event(RunId(50), Event::Registered { pid: 77, start_time: 3 }));
+    host.input(Input::Event(RunId(50), Event::Launched));
+    assert_eq!(host.status(0), "online", "what is known already changes nothing");
+    host.end(RunId(50), Exit::Signal(9));
+    host.deliver_all();
+    assert_eq!(
+        (host.status(0), host.it().restarts, host.it().last_exit),
+        ("online", 6, Some(Exit::Signal(9)))
+    );
+}
+
+#[test]
+fn an_adopted_run_at_its_gate_goes_on() {
+    let mut host = restored(vec![RestoredInstance { run: alive(50, false), ..old(0, 0, Desired::Up) }]);
+    host.input(Input::Event(RunId(50), Event::Registered { pid: 78, start_time: 5 }));
+    host.deliver_all();
+    assert_eq!(host.status(0), "online");
+    assert_eq!(host.it().run().map(|run| run.pid), Some(78));
+}
+
+#[test]
+fn a_file_that_contradicts_itself_loses_nobody() {
+    let mut core = Core::new(RunId(1));
+    let twice = vec![old(1, 0, Desired::Down), old(1, 0, Desired::Down), old(0, 0, Desired::Down)];
+    let app = RestoredApp { spec: spec("web"), instances: twice };
+    let empty = RestoredApp { spec: spec("empty"), instances: Vec::new() };
+    core.restore(wpm_core::Now::default(), vec![app.clone(), app, empty]);
+    assert_eq!(core.instances().count(), 6);
+    let names: Vec<_> = core.apps().map(|app| app.spec.name.as_str()).collect();
+    assert_eq!(names, ["web", "web-1"]);
+    for app in core.apps() {
+        assert_eq!(app.instances.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+}
