@@ -55,6 +55,10 @@ impl Daemon {
                 };
                 self.send(run, &ToShim::Signal { signal, scope });
             }
+            Action::KillTree { run } if !self.runs.contains_key(&run) => {
+                // Never spawned, or lost with its shim: there is nothing to kill.
+                let _gone = self.inbox.send(Message::Event(run, Event::Cancelled));
+            }
             Action::KillTree { run } => self.send(run, &ToShim::KillTree),
             Action::Release { run } => {
                 let restarts = self
@@ -159,10 +163,16 @@ impl Daemon {
         }
     }
 
+    /// Takes note of what the specs ask of the daemon itself: cron rules, memory limits.
+    pub(crate) fn follow_specs(&mut self) {
+        self.cron.follow(&self.core);
+        self.limited = self.core.apps().any(|a| a.spec.restart.max_memory.is_some());
+    }
+
     /// Writes the desired state.
     fn persist(&mut self) {
         self.generation += 1;
-        self.cron.follow(&self.core);
+        self.follow_specs();
         let keys = self.recent_keys.make_contiguous();
         let content = if self.quitting {
             saved::empty(self.generation, keys)

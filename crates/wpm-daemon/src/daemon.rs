@@ -97,6 +97,8 @@ pub(crate) struct Daemon {
     pub(crate) last_error_offset: HashMap<InstanceId, u64>,
     /// The keeper is gone: another one must be started.
     pub(crate) keeper_gone: bool,
+    /// Whether an app has a memory limit.
+    pub(crate) limited: bool,
     sampler: Sampler,
 }
 
@@ -192,6 +194,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         recent_keys: recovered.recent_keys.clone().into(),
         last_error_offset: HashMap::new(),
         keeper_gone: false,
+        limited: false,
         sampler: Sampler::default(),
     };
     {
@@ -256,7 +259,7 @@ impl Daemon {
             }
             let deadline = self.core.next_deadline().map(instant_of);
             let cron = self.cron.next();
-            let sample = (!self.core.sampled().is_empty()).then_some(next_sample);
+            let sample = (self.limited && !self.core.sampled().is_empty()).then_some(next_sample);
             tokio::select! {
                 biased;
                 Some(message) = messages.recv() => {

@@ -206,7 +206,7 @@ impl Daemon {
             })
             .collect();
         self.core.restore(clock::now(), restored);
-        self.cron.follow(&self.core);
+        self.follow_specs();
         for l in runs.into_values().chain(superfluous) {
             self.attach(l);
         }
