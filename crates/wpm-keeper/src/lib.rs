@@ -1,1 +1,55 @@
-//! wpm-keeper
+//! The keeper (fork server) and the shim (parent of one instance).
+//!
+//! Keeper and shim are the only processes that touch apps. Both are one thread with one `poll` loop
+//! that sleeps for ever when nothing happens. They take no decision that could be taken by the
+//! daemon, which may be killed, hung or replaced at any time.
+//!
+//! Invariant: whichever of them is killed, no app notices, no byte of output is lost or doubled, and
+//! every exit status is exact.
+//!
+//! The entry points must be reached from `main` before any thread, runtime or large allocation.
+
+mod keeper;
+mod pump;
+mod resume;
+mod shim;
+mod wires;
+
+use std::io::Write;
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use wpm_sys::process::{self, SingleThread};
+
+/// Exit code of a keeper or shim that could not start.
+const CANNOT_START: i32 = 70;
+
+/// Runs the keeper of `home` until it is told to quit. A second keeper of the same home leaves at
+/// once with code 0. `resume` is the number of the descriptor with the state of the program that this
+/// one replaces (`wpm __keeper HOME --resume FD`).
+pub fn keeper_main(home: &Path, resume: Option<RawFd>) -> ! {
+    let code = match SingleThread::prove().and_then(|proof| keeper::run(proof, home, resume)) {
+        Ok(()) => 0,
+        Err(e) => {
+            complain(&format!("cannot run the keeper of {}: {e}", home.display()));
+            CANNOT_START
+        }
+    };
+    process::exit_now(code)
+}
+
+/// Goes on as the shim that executed this program in place of itself (`wpm __shim --resume FD`).
+pub fn shim_main(resume: RawFd) -> ! {
+    let error = match SingleThread::prove().and_then(|proof| shim::resume(proof, resume)) {
+        Ok(never) => match never {},
+        Err(e) => e,
+    };
+    complain(&format!("cannot go on as a shim: {error}"));
+    process::exit_now(CANNOT_START)
+}
+
+/// Says something on stderr, which is the home's `daemon.log`.
+fn complain(text: &str) {
+    // Nobody is left to tell when even this fails.
+    drop(writeln!(std::io::stderr(), "wpm: {text}"));
+}

@@ -44,6 +44,12 @@ impl AsFd for SignalFd {
     }
 }
 
+impl AsRawFd for SignalFd {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 impl SignalFd {
     /// Blocks the signals that are read, ignores those that must not matter, opens the descriptor.
     ///
@@ -67,6 +73,14 @@ impl SignalFd {
         }
     }
 
+    /// Takes over the descriptor of the process that this one was forked from.
+    ///
+    /// # Errors
+    /// When the number is not open.
+    pub fn inherited(fd: std::os::fd::RawFd) -> io::Result<Self> {
+        crate::exec::inherited(fd).map(Self)
+    }
+
     /// Takes everything that has arrived.
     pub fn drain(&self) {
         let mut buf = [MaybeUninit::<libc::signalfd_siginfo>::uninit(); 8];
@@ -77,9 +91,13 @@ impl SignalFd {
 
 /// Default dispositions, nothing blocked: what a program expects at its start. Async-signal-safe.
 pub fn reset_all() {
+    // The raw call, because the C library refuses the two numbers that it uses itself, and a parent may
+    // have left those ignored, too. All zeroes: default disposition, no flags, empty mask.
+    let default = [0_u64; 8];
     for signal in 1..=64 {
-        // SAFETY: signal may be called with any number; those that cannot be set are refused.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the structure that the kernel reads is shorter than the zeroed array; a null old
+        // action is allowed; SIGKILL and SIGSTOP are refused without effect.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u8>(), 8) };
     }
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set that sigprocmask then reads.

@@ -30,6 +30,27 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
 }
 
+/// Makes a pipe whose ends block.
+///
+/// # Errors
+/// When descriptors run out.
+pub fn blocking_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Reads what is there, at most the buffer. 0 = every writer is gone.
+///
+/// # Errors
+/// `WouldBlock` when nothing is there.
+pub fn read(fd: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(&fd, &mut *buf) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// Sets the capacity of a pipe in bytes (rounded up to pages).
 ///
 /// # Errors

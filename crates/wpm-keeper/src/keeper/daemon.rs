@@ -1,0 +1,116 @@
+//! The daemon's process, as its parent sees it.
+//!
+//! Owns starting it again at once, and more slowly only when it dies young again and again. Invariant:
+//! there is at most one, and the first record that it gets is the keeper's greeting.
+
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use wpm_sys::contract::{CONTRACT, FromKeeper};
+use wpm_sys::process::{self, SingleThread};
+use wpm_sys::{record, start};
+
+/// A daemon that lived shorter than this many milliseconds died young.
+const YOUNG_MS: u64 = 1000;
+/// Young deaths in a row before the next start is held back.
+const PATIENCE: u32 = 3;
+/// First and greatest delay of a start that is held back, in milliseconds.
+const DELAY_MS: (u64, u64) = (100, 5000);
+/// How long shims may outlive a daemon that has quit before there is a new one, in milliseconds.
+const LEFT_BEHIND_MS: u64 = 5000;
+
+/// The daemon, running or not.
+#[derive(Debug, Default)]
+pub(super) struct Daemon {
+    pid: i32,
+    socket: Option<OwnedFd>,
+    starts: u32,
+    since: u64,
+    young_deaths: u32,
+    due_at: u64,
+}
+
+impl Daemon {
+    /// Takes over a running one after exec.
+    pub(super) fn inherit(pid: i32, socket: Option<OwnedFd>, starts: u32) -> Self {
+        Self { pid, socket, starts, ..Self::default() }
+    }
+
+    /// Process id, number of the socket, number of starts: what a new program needs.
+    pub(super) fn facts(&self) -> (i32, RawFd, u32) {
+        let socket = self.socket.as_ref().map_or(-1, std::os::fd::AsRawFd::as_raw_fd);
+        (self.pid, socket, self.starts)
+    }
+
+    /// The connection to it.
+    pub(super) fn socket(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref()
+    }
+
+    /// Whether this is its process id.
+    pub(super) fn is(&self, pid: i32) -> bool {
+        self.pid == pid && pid != 0
+    }
+
+    /// When it has to be started, in monotonic milliseconds; `None` while it runs.
+    pub(super) fn due(&self) -> Option<u64> {
+        (self.pid == 0).then_some(self.due_at)
+    }
+
+    /// Whether it has to be started now.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.due().is_some_and(|at| at <= now)
+    }
+
+    /// Starts it.
+    pub(super) fn start(&mut self, proof: SingleThread, home: &[u8], now: u64) {
+        self.starts += 1;
+        let started = record::pair().and_then(|(ours, theirs)| {
+            let hello =
+                FromKeeper::Hello { contract: CONTRACT, pid: process::own_pid(), daemon_starts: self.starts };
+            record::send(&ours, &hello.encode(), &[])?;
+            Ok((start::start_daemon(proof, home, theirs.as_fd())?, ours))
+        });
+        match started {
+            Ok((pid, socket)) => {
+                (self.pid, self.socket, self.since) = (pid, Some(socket), now);
+            }
+            Err(e) => {
+                crate::complain(&format!("cannot start the daemon: {e}; trying again"));
+                self.since = now;
+                self.delay(now);
+            }
+        }
+    }
+
+    /// It has closed its connection, or broken it.
+    pub(super) fn hang_up(&mut self) {
+        self.socket = None;
+    }
+
+    /// It has ended and was reaped. `done`: as it was told to; then it comes back only if the keeper
+    /// is still there after a while, because some shim could not go.
+    pub(super) fn died(&mut self, now: u64, done: bool) {
+        self.pid = 0;
+        self.socket = None;
+        self.delay(now);
+        if done {
+            self.due_at = now + LEFT_BEHIND_MS;
+        }
+    }
+
+    fn delay(&mut self, now: u64) {
+        self.young_deaths = if now - self.since < YOUNG_MS { self.young_deaths + 1 } else { 0 };
+        let delay = match self.young_deaths.checked_sub(PATIENCE) {
+            None => 0,
+            Some(n) => (DELAY_MS.0 << n.min(6)).min(DELAY_MS.1),
+        };
+        self.due_at = now + delay;
+    }
+
+    /// Sends it a record; one that has died meanwhile needs none.
+    pub(super) fn tell(&self, message: &FromKeeper) {
+        if let Some(socket) = &self.socket {
+            drop(record::send(socket, &message.encode(), &[]));
+        }
+    }
+}

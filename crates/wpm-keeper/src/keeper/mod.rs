@@ -1,0 +1,193 @@
+//! The keeper: fork server, nearest subreaper of all, and the one that starts the daemon again.
+//!
+//! Owns the table of runs (one shim each) and the daemon's process. Deliberately does no disk I/O in
+//! its loop, parses nothing beyond the fixed records, and has no policy. Invariant: whatever a shim
+//! needs to be replaced — pipes, socket, slot, launch description — the keeper holds a copy of.
+
+mod daemon;
+mod spawn;
+mod upgrade;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use wpm_sys::contract::{End, MAX_RECORD, Phase, ToKeeper};
+use wpm_sys::poll::{self, Watch};
+use wpm_sys::process::{self, Children, Ended, SingleThread};
+use wpm_sys::signals::{self, SignalFd};
+use wpm_sys::{clock, exec, limits, lock, record, start};
+
+use crate::wires::Wires;
+use daemon::Daemon;
+
+/// Name of the lock that a keeper holds for life.
+const LOCK_NAME: &str = "keeper.lock";
+/// Name of the file with its process id, for people.
+const PID_NAME: &str = "keeper.pid";
+
+/// One run and its shim.
+#[derive(Debug)]
+struct Run {
+    wires: Wires,
+    /// Process id of the shim; 0 while a replacement is held back.
+    shim: i32,
+    /// When that shim was forked, in monotonic milliseconds.
+    shim_since: u64,
+    /// How many shims of this run died young, one after the other.
+    young_deaths: u32,
+    /// When the next replacement is due, where one is held back.
+    replace_at: Option<u64>,
+    /// Processes that fell to the keeper when a shim of this run died.
+    orphans: Vec<i32>,
+}
+
+/// The keeper's state.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    proof: SingleThread,
+    home: Vec<u8>,
+    lock: File,
+    signals: SignalFd,
+    /// Soft limit of descriptors before the keeper raised it.
+    descriptors_soft: u64,
+    daemon: Daemon,
+    runs: Vec<Run>,
+    quitting: bool,
+}
+
+/// Runs the keeper until it has been told to quit and no run is left.
+pub(crate) fn run(proof: SingleThread, home: &Path, resume: Option<RawFd>) -> io::Result<()> {
+    let mut keeper = match resume {
+        Some(fd) => Keeper::resume(proof, home, fd)?,
+        None => match Keeper::start(proof, home)? {
+            Some(keeper) => keeper,
+            None => return Ok(()),
+        },
+    };
+    process::set_name("wpm-keeper");
+    process::become_subreaper()?;
+    keeper.serve()
+}
+
+impl Keeper {
+    /// Becomes the keeper of `home`, unless it has one.
+    fn start(proof: SingleThread, home: &Path) -> io::Result<Option<Self>> {
+        exec::close_from(3);
+        let Some(lock) = lock::for_life(&home.join(LOCK_NAME))? else { return Ok(None) };
+        std::fs::write(home.join(PID_NAME), format!("{}\n", process::own_pid()))?;
+        // A daemon that starts a keeper has the raised limit already; the variable tells the real one.
+        let told = std::env::var(start::DESCRIPTORS_SOFT).ok().and_then(|v| v.parse().ok());
+        let raised = limits::raise_descriptors();
+        let descriptors_soft = told.unwrap_or(raised);
+        exec::set_env(proof, start::DESCRIPTORS_SOFT, &descriptors_soft.to_string());
+        exec::set_env(proof, start::KEEPER_FD, "3");
+        Ok(Some(Self {
+            proof,
+            home: home.as_os_str().as_bytes().to_vec(),
+            lock,
+            signals: SignalFd::open()?,
+            descriptors_soft,
+            daemon: Daemon::default(),
+            runs: Vec::new(),
+            quitting: false,
+        }))
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            self.reap();
+            let now = clock::monotonic_ms();
+            self.replace_due(now);
+            if self.quitting && self.runs.is_empty() {
+                return Ok(());
+            }
+            if self.daemon.is_due(now) {
+                // A new daemon decides anew whether anything is to end.
+                self.quitting = false;
+                self.daemon.start(self.proof, &self.home, now);
+            }
+            let due = self.runs.iter().filter_map(|r| r.replace_at).chain(self.daemon.due()).min();
+            let socket = self.daemon.socket().map(AsFd::as_fd);
+            let watches = [Watch::read(socket), Watch::read(Some(self.signals.as_fd()))];
+            let [from_daemon, signalled] = poll::wait(watches, due.map(|at| at.saturating_sub(now)))?;
+            if signalled.any() {
+                self.signals.drain();
+            }
+            if from_daemon.any() {
+                self.listen();
+            }
+        }
+    }
+
+    /// Does what the daemon asks, until it asks nothing more.
+    fn listen(&mut self) {
+        let mut buf = [0; MAX_RECORD];
+        while let Some(socket) = self.daemon.socket() {
+            match record::receive(socket, &mut buf) {
+                Ok(Some(got)) => {
+                    let message = buf.get(..got.len).map(ToKeeper::decode);
+                    match message {
+                        Some(Ok(message)) => self.obey(&message, got.fds),
+                        _ => crate::complain("the daemon sent a record that this keeper does not know"),
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // The daemon is going; its death follows as a signal.
+                Ok(None) | Err(_) => self.daemon.hang_up(),
+            }
+        }
+    }
+
+    fn obey(&mut self, message: &ToKeeper, fds: Vec<OwnedFd>) {
+        match *message {
+            ToKeeper::Spawn { run } => self.spawn(run, fds),
+            ToKeeper::Adopt { run, pid, start_time } => self.adopt(run, (pid, start_time), fds),
+            ToKeeper::Upgrade => {
+                if let Some(exe) = fds.first() {
+                    let error = self.upgrade(exe.as_fd());
+                    crate::complain(&format!("the keeper could not execute its new program: {error}"));
+                }
+            }
+            ToKeeper::Quit => self.quitting = true,
+        }
+    }
+
+    /// Reaps every child that has ended: daemon, shims, and apps whose shim had died before.
+    fn reap(&mut self) {
+        while let Children::Ended(ended) = process::look_at_children() {
+            self.note_end_of_app(&ended);
+            process::reap(ended.pid);
+            if self.daemon.is(ended.pid) {
+                let done = self.quitting && ended.end == End::Code(0);
+                self.daemon.died(clock::monotonic_ms(), done);
+            } else if let Some(at) = self.runs.iter().position(|r| r.shim == ended.pid) {
+                self.shim_ended(at, &ended);
+            }
+        }
+    }
+
+    /// If it was the main process of an app: puts its status where the shim finds it, before the
+    /// process is really reaped, so that it is lost at no moment.
+    fn note_end_of_app(&mut self, ended: &Ended) {
+        for run in &mut self.runs {
+            run.orphans.retain(|pid| *pid != ended.pid);
+            if run.wires.slot.pid() == ended.pid && run.shim != ended.pid {
+                run.wires.slot.record_end(ended.end, ended.usage, clock::boottime_ms());
+                if run.shim > 0 {
+                    // A shim that has just died is replaced by one that reads the slot.
+                    drop(process::kill(run.shim, signals::WAKE));
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    /// Whether the child never got as far as its gate, so nothing of it can be left.
+    fn is_unborn(&self) -> bool {
+        self.wires.slot.phase() == Phase::Preparing
+    }
+}

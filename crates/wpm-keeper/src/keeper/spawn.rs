@@ -1,0 +1,180 @@
+//! Forking shims: for a new run, for an adopted one, and in place of one that was killed.
+//!
+//! Owns what is passed on and what is closed on the way. Invariant: a shim holds the descriptors of
+//! its own run and none of the others'; a run that could not be forked leaves nothing behind.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use wpm_sys::contract::{End, FromKeeper, RunKey};
+use wpm_sys::process::{self, Ended, Fork};
+use wpm_sys::{clock, exec, procfs};
+
+use super::{Keeper, Run};
+use crate::shim::{self, Context, Fresh, Origin};
+use crate::wires::Wires;
+
+/// A shim that lived shorter than this many milliseconds died young.
+const YOUNG_MS: u64 = 100;
+/// Young deaths in a row before a replacement is held back.
+const PATIENCE: u32 = 20;
+/// How long it is then held back, in milliseconds.
+const HELD_BACK_MS: u64 = 1000;
+/// Delay after a fork that the system refused, in milliseconds.
+const RETRY_MS: u64 = 50;
+/// Said of a request that lacks descriptors or whose launch description cannot be read.
+const EINVAL: i32 = 22;
+
+/// The first three descriptors beside a request, and the others.
+struct Beside {
+    connection: OwnedFd,
+    listener: OwnedFd,
+    launch: OwnedFd,
+    passed: Vec<OwnedFd>,
+}
+
+fn sort_out(fds: Vec<OwnedFd>) -> Option<Beside> {
+    let mut fds = fds.into_iter();
+    let (connection, listener, launch) = (fds.next()?, fds.next()?, fds.next()?);
+    Some(Beside { connection, listener, launch, passed: fds.collect() })
+}
+
+impl Keeper {
+    fn knows(&self, run: RunKey) -> bool {
+        self.runs.iter().any(|r| r.wires.run == run)
+    }
+
+    /// Starts a run, unless it was started already.
+    pub(super) fn spawn(&mut self, run: RunKey, fds: Vec<OwnedFd>) {
+        if self.knows(run) {
+            return;
+        }
+        let made = sort_out(fds).ok_or_else(|| io::ErrorKind::InvalidInput.into()).and_then(|b| {
+            let (wires, ipc_app) = Wires::new(run, b.listener, b.launch)?;
+            let fresh = Fresh { connection: b.connection, passed: b.passed, ipc_app };
+            self.fork_new(wires, Origin::Fresh(fresh))
+        });
+        self.report_failure(run, made);
+    }
+
+    /// Takes an app back that has lost its shim and keeper.
+    pub(super) fn adopt(&mut self, run: RunKey, process: (i32, u64), fds: Vec<OwnedFd>) {
+        if self.knows(run) {
+            return;
+        }
+        let made = sort_out(fds).ok_or_else(|| io::ErrorKind::InvalidInput.into()).and_then(|b| {
+            let wires = Wires::adopt(run, process, b.listener, b.launch)?;
+            self.fork_new(wires, Origin::Adopted(b.connection))
+        });
+        self.report_failure(run, made);
+    }
+
+    fn report_failure(&self, run: RunKey, made: io::Result<()>) {
+        if let Err(e) = made {
+            let errno = e.raw_os_error().unwrap_or(EINVAL);
+            self.daemon.tell(&FromKeeper::ForkFailed { run, errno });
+        }
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            proof: self.proof,
+            signals: self.signals.as_raw_fd(),
+            descriptors_soft: self.descriptors_soft,
+            keeper: process::parent_pid(),
+        }
+    }
+
+    fn fork_new(&mut self, wires: Wires, origin: Origin) -> io::Result<()> {
+        match process::fork(self.proof)? {
+            Fork::Child => self.become_shim(wires, origin),
+            Fork::Parent(shim) => {
+                wires.slot.hide_from_children();
+                self.runs.push(Run {
+                    wires,
+                    shim,
+                    shim_since: clock::monotonic_ms(),
+                    young_deaths: 0,
+                    replace_at: None,
+                    orphans: Vec::new(),
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// In the child: forgets the keeper's descriptors and goes on as a shim.
+    fn become_shim(&self, wires: Wires, origin: Origin) -> ! {
+        let mut keep: Vec<RawFd> = wires.numbers().to_vec();
+        keep.push(self.signals.as_raw_fd());
+        origin.numbers(&mut keep);
+        exec::close_all_but(&mut keep);
+        shim::run(self.context(), wires, origin)
+    }
+
+    /// A shim has ended and was reaped: with code 0 its run is done, else it was killed.
+    pub(super) fn shim_ended(&mut self, at: usize, ended: &Ended) {
+        if ended.end == End::Code(0) {
+            drop(self.runs.swap_remove(at));
+            return;
+        }
+        let strangers = self.strangers();
+        let now = clock::monotonic_ms();
+        let Some(run) = self.runs.get_mut(at) else { return };
+        run.shim = 0;
+        run.orphans.extend(strangers);
+        run.young_deaths = if now - run.shim_since < YOUNG_MS { run.young_deaths + 1 } else { 0 };
+        let delay = if run.young_deaths > PATIENCE { HELD_BACK_MS } else { 0 };
+        run.replace_at = Some(now + delay);
+    }
+
+    /// Children of the keeper that belong to nobody yet: they have just lost their shim.
+    fn strangers(&self) -> Vec<i32> {
+        let mut children = Vec::new();
+        procfs::children(process::own_pid(), &mut children);
+        children.retain(|pid| {
+            !self.daemon.is(*pid)
+                && !self
+                    .runs
+                    .iter()
+                    .any(|r| r.shim == *pid || r.wires.slot.pid() == *pid || r.orphans.contains(pid))
+        });
+        children
+    }
+
+    /// Forks the replacements that are due.
+    pub(super) fn replace_due(&mut self, now: u64) {
+        for at in 0..self.runs.len() {
+            if self.runs.get(at).is_some_and(|r| r.replace_at.is_some_and(|due| due <= now)) {
+                self.replace(at, now);
+            }
+        }
+    }
+
+    /// Forks a shim on the same pipes, the same socket and the same slot.
+    fn replace(&mut self, at: usize, now: u64) {
+        match process::fork(self.proof) {
+            Ok(Fork::Child) => {
+                let mut run = self.runs.swap_remove(at);
+                if run.wires.map_again().is_err() {
+                    process::exit_now(crate::CANNOT_START);
+                }
+                let origin = Origin::Replacement {
+                    orphans: std::mem::take(&mut run.orphans),
+                    unborn: run.is_unborn(),
+                };
+                self.become_shim(run.wires, origin)
+            }
+            Ok(Fork::Parent(shim)) => {
+                if let Some(run) = self.runs.get_mut(at) {
+                    (run.shim, run.shim_since, run.replace_at) = (shim, now, None);
+                }
+            }
+            Err(_) => {
+                if let Some(run) = self.runs.get_mut(at) {
+                    run.replace_at = Some(now + RETRY_MS);
+                }
+            }
+        }
+    }
+}

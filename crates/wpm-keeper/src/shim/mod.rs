@@ -1,0 +1,236 @@
+//! The shim: parent and subreaper of one instance, mover of its output, keeper of its exit status.
+//!
+//! Owns the loop that ties together the app ([`app`]), the connection to the daemon ([`talk`]), the
+//! killing of trees ([`tree`]) and the output ([`crate::pump`]). Deliberately kills nothing by itself.
+//! Invariant: it goes only when the daemon has taken note of the end, no descendant is left and all
+//! output is written; with a daemon connected and nothing to do it makes no system call.
+
+mod app;
+mod launching;
+mod lonely;
+mod talk;
+mod tree;
+mod upgrade;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use wpm_sys::contract::{End, Usage};
+use wpm_sys::launch::Launch;
+use wpm_sys::poll::{self, Watch};
+use wpm_sys::process::{self, SingleThread};
+use wpm_sys::signals::SignalFd;
+use wpm_sys::slot::RELEASED;
+use wpm_sys::{clock, memfd, memory, procfs};
+
+use crate::pump::Pump;
+use crate::wires::Wires;
+use app::App;
+use lonely::Lonely;
+use talk::Talk;
+
+pub(crate) use upgrade::resume;
+
+/// What a shim has from the keeper that forked it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context {
+    pub(crate) proof: SingleThread,
+    /// Number of the signal descriptor.
+    pub(crate) signals: RawFd,
+    /// Soft limit of descriptors that the app gets back.
+    pub(crate) descriptors_soft: u64,
+    /// Process id of the keeper.
+    pub(crate) keeper: i32,
+}
+
+/// What only a shim of a new run has.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    /// Connection to the daemon.
+    pub(crate) connection: OwnedFd,
+    /// Descriptors that the app inherits.
+    pub(crate) passed: Vec<OwnedFd>,
+    /// The app's end of the IPC channel.
+    pub(crate) ipc_app: Option<OwnedFd>,
+}
+
+/// Why the shim was forked.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// To start a run.
+    Fresh(Fresh),
+    /// In place of one that was killed.
+    Replacement {
+        /// Descendants of the app that had fallen to the killed shim.
+        orphans: Vec<i32>,
+        /// Whether no child had come as far as its gate.
+        unborn: bool,
+    },
+    /// For an app that had lost keeper and shim; the connection to the daemon.
+    Adopted(OwnedFd),
+}
+
+impl Origin {
+    /// Adds the numbers of its descriptors.
+    pub(crate) fn numbers(&self, to: &mut Vec<RawFd>) {
+        match self {
+            Self::Fresh(f) => {
+                to.push(f.connection.as_raw_fd());
+                to.extend(f.passed.iter().chain(&f.ipc_app).map(AsRawFd::as_raw_fd));
+            }
+            Self::Replacement { .. } => {}
+            Self::Adopted(connection) => to.push(connection.as_raw_fd()),
+        }
+    }
+}
+
+/// The few facts of the launch that are needed to its end.
+#[derive(Debug)]
+struct Facts {
+    home: Vec<u8>,
+    socket: Vec<u8>,
+    pid_file: Vec<u8>,
+    /// Whether processes that outlive the main process are part of the run.
+    tree: bool,
+}
+
+/// One shim.
+#[derive(Debug)]
+struct Shim {
+    proof: SingleThread,
+    signals: SignalFd,
+    descriptors_soft: u64,
+    wires: Wires,
+    facts: Facts,
+    app: App,
+    talk: Talk,
+    lonely: Lonely,
+    pump: Pump,
+}
+
+/// Goes on as a shim after the fork. A shim that panics ends as if it had been killed: the keeper
+/// replaces it.
+pub(crate) fn run(context: Context, wires: Wires, origin: Origin) -> ! {
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        let Err(e) = start(&context, wires, origin);
+        crate::complain(&format!("a shim cannot start: {e}"));
+    }));
+    drop(ended);
+    process::exit_now(crate::CANNOT_START)
+}
+
+fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::convert::Infallible> {
+    let signals = SignalFd::inherited(context.signals)?;
+    let launch = Launch::decode(&memfd::read_sealed(&wires.launch)?).map_err(io::Error::other)?;
+    process::set_name(&launch.title);
+    if launch.tree {
+        process::become_subreaper()?;
+    }
+    let home = launch.home.clone();
+    let mut pump = Pump::new(&launch.log, &home);
+    let (app, connection) = match origin {
+        Origin::Fresh(fresh) => {
+            let app = launching::launch(context, &wires, &mut pump, &launch, &fresh);
+            (app, Some(fresh.connection))
+        }
+        Origin::Replacement { orphans, unborn } => {
+            if unborn {
+                // Whatever the dead shim forked, it finds its gate closed: it never runs.
+                wires.slot.record_end(End::Unknown, Usage::default(), clock::boottime_ms());
+            }
+            pump.open_later();
+            let orphans =
+                orphans.into_iter().filter_map(|pid| Some((pid, procfs::start_time(pid)?))).collect();
+            (App::foreign(&wires.slot, orphans), None)
+        }
+        Origin::Adopted(connection) => {
+            pump.open_later();
+            (App::foreign(&wires.slot, Vec::new()), Some(connection))
+        }
+    };
+    let facts =
+        Facts { home, socket: launch.socket.clone(), pid_file: launch.pid_file.clone(), tree: launch.tree };
+    drop(launch);
+    // The description with its whole environment is not needed again.
+    memory::trim();
+    let shim = Shim {
+        proof: context.proof,
+        signals,
+        descriptors_soft: context.descriptors_soft,
+        lonely: Lonely::new(wires.run, context.keeper),
+        wires,
+        facts,
+        app,
+        talk: Talk::new(connection),
+        pump,
+    };
+    shim.serve()
+}
+
+impl Shim {
+    fn serve(mut self) -> ! {
+        loop {
+            let now = clock::monotonic_ms();
+            self.look_after_app(now);
+            let tree_gone = self.is_tree_gone();
+            self.pump.turn(&self.wires, now, tree_gone);
+            if self.wires.slot.has(RELEASED) && tree_gone && self.pump.is_done(&self.wires, self.facts.tree) {
+                self.leave();
+            }
+            self.talk.report(&self.wires, tree_gone, self.pump.health(&self.wires.slot));
+            self.wait(now);
+        }
+    }
+
+    /// Sleeps until something happens, and notes what.
+    fn wait(&mut self, now: u64) {
+        let due = [self.app.due(), self.pump.due(), self.lonely.due(self.talk.is_connected(), now)]
+            .into_iter()
+            .flatten()
+            .min();
+        let pipes =
+            [0, 1].map(|i| self.wires.pipes[i].as_ref().filter(|_| self.pump.wants(i)).map(AsFd::as_fd));
+        let watches = [
+            Watch::read(Some(self.signals.as_fd())),
+            Watch::read(Some(self.wires.listener.as_fd())),
+            Watch { fd: self.talk.connection(), write: self.talk.has_news() },
+            Watch::read(self.app.watched()),
+            Watch::read(pipes[0]),
+            Watch::read(pipes[1]),
+        ];
+        if due.is_none() {
+            self.pump.rest();
+        }
+        let Ok(ready) = poll::wait(watches, due.map(|at| at.saturating_sub(now))) else { return };
+        let [signalled, arrived, spoken, app, out, err] = ready;
+        if signalled.any() {
+            self.signals.drain();
+        }
+        if arrived.any() {
+            self.talk.accept(&self.wires);
+        }
+        self.app.ready = app.any();
+        for (i, pipe) in [out, err].into_iter().enumerate() {
+            if pipe.any() {
+                self.pump.note_ready(i);
+            }
+        }
+        if spoken.read || spoken.gone {
+            self.listen();
+        }
+        if !self.talk.is_connected() {
+            self.lonely.revive_if_due(self.proof, &self.facts.home, self.descriptors_soft);
+        }
+    }
+
+    /// Everything is done: takes its files away and ends.
+    fn leave(&self) -> ! {
+        use std::os::unix::ffi::OsStrExt;
+        let path = |bytes| std::path::Path::new(std::ffi::OsStr::from_bytes(bytes));
+        drop(std::fs::remove_file(path(&self.facts.socket)));
+        launching::remove_pid_file(path(&self.facts.pid_file), self.wires.slot.pid());
+        self.pump.forget(&self.wires);
+        process::exit_now(0)
+    }
+}

@@ -1,0 +1,87 @@
+//! Replacing the shim's program in place.
+//!
+//! Owns the list of what the new program needs beside the run's objects. Invariant: the process id
+//! stays, so the app stays a child, and nothing is closed or lost if the new program cannot be executed.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use wpm_sys::codec::Reader;
+use wpm_sys::exec::inherited;
+use wpm_sys::launch::Launch;
+use wpm_sys::process::{self, SingleThread};
+use wpm_sys::signals::SignalFd;
+use wpm_sys::{memfd, memory};
+
+use super::app::App;
+use super::lonely::Lonely;
+use super::talk::Talk;
+use super::{Facts, Shim};
+use crate::pump::Pump;
+use crate::resume;
+
+fn number(fd: Option<&OwnedFd>) -> RawFd {
+    fd.map_or(-1, AsRawFd::as_raw_fd)
+}
+
+impl Shim {
+    /// Executes `exe` in place. Returns only on failure.
+    pub(super) fn upgrade(&self, exe: BorrowedFd<'_>) -> io::Error {
+        let mut w = resume::begin();
+        resume::put_wires(&mut w, &self.wires);
+        let connection = self.talk.connection().map_or(-1, |c| c.as_raw_fd());
+        let own = [number(self.app.gate.as_ref()), number(self.app.errors.as_ref()), connection];
+        for fd in own {
+            w.i32(fd);
+        }
+        w.u64(self.descriptors_soft).i32(self.lonely.keeper()).u8(u8::from(self.app.parent));
+        w.u32(u32::try_from(self.app.orphans.len()).unwrap_or(0));
+        for (pid, start_time) in &self.app.orphans {
+            w.i32(*pid).u64(*start_time);
+        }
+        let keep: Vec<RawFd> = self.wires.numbers().into_iter().chain(own).collect();
+        resume::hand_over(exe, &[c"wpm", c"__shim"], w, &keep)
+    }
+}
+
+/// Goes on where the old program left off.
+pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
+    let state = resume::take(fd)?;
+    let mut r = Reader::new(&state);
+    let bad = io::Error::other::<wpm_sys::codec::DecodeError>;
+    let wires = resume::take_wires(&mut r)?;
+    let mut optional = || -> io::Result<Option<OwnedFd>> {
+        let fd = r.i32().map_err(bad)?;
+        (fd >= 0).then(|| inherited(fd)).transpose()
+    };
+    let (gate, errors, connection) = (optional()?, optional()?, optional()?);
+    let descriptors_soft = r.u64().map_err(bad)?;
+    let keeper = r.i32().map_err(bad)?;
+    let parent = r.u8().map_err(bad)? == 1;
+    let orphans = (0..r.u32().map_err(bad)?)
+        .map(|_| Ok((r.i32()?, r.u64()?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(bad)?;
+    let signals = SignalFd::open()?;
+    let launch = Launch::decode(&memfd::read_sealed(&wires.launch)?).map_err(io::Error::other)?;
+    process::set_name(&launch.title);
+    let mut pump = Pump::new(&launch.log, &launch.home);
+    pump.open_later();
+    let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot, orphans) };
+    let facts =
+        Facts { home: launch.home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };
+    memory::trim();
+    let shim = Shim {
+        proof,
+        signals,
+        descriptors_soft,
+        lonely: Lonely::new(wires.run, keeper),
+        wires,
+        facts,
+        app,
+        talk: Talk::new(connection),
+        pump,
+    };
+    shim.serve()
+}

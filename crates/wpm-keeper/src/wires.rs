@@ -1,0 +1,165 @@
+//! The kernel objects of one run that outlive any single process of wpm.
+//!
+//! Owns making, listing and handing on. Keeper and shim each hold a copy of every descriptor, so
+//! either may be killed. Invariant: reading ends only — the app's side of each pipe is opened
+//! through `/proc/self/fd` for the child alone, both ways, so it never sees a closed pipe.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use wpm_sys::contract::{Phase, RunKey};
+use wpm_sys::exec::inherited;
+use wpm_sys::launch::outline;
+use wpm_sys::slot::SlotMap;
+use wpm_sys::splice::{self, Access};
+use wpm_sys::{memfd, procfs, record};
+
+/// Capacity of an app's standard input in bytes: what is written there is small.
+const STDIN_SIZE: usize = 4096;
+
+/// The objects of one run.
+#[derive(Debug)]
+pub(crate) struct Wires {
+    /// The run.
+    pub(crate) run: RunKey,
+    /// The shared page.
+    pub(crate) slot: SlotMap,
+    /// File of the shared page; the journal of the first lane follows it.
+    pub(crate) slot_file: File,
+    /// Journal of the second lane.
+    pub(crate) journal: Option<File>,
+    /// Reading ends of stdout and stderr. stderr has none where it shares the pipe of stdout.
+    pub(crate) pipes: [Option<OwnedFd>; 2],
+    /// Writing end of the app's stdin.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// wpm's end of the IPC channel.
+    pub(crate) ipc: Option<OwnedFd>,
+    /// Where daemons connect to the shim.
+    pub(crate) listener: OwnedFd,
+    /// The sealed launch description.
+    pub(crate) launch: OwnedFd,
+}
+
+/// Numbers of the descriptors of a run, in the order of the fields; -1 where there is none.
+pub(crate) const NUMBERS: usize = 8;
+
+fn read_pipe() -> io::Result<OwnedFd> {
+    splice::pipe().map(|(read, _write)| read)
+}
+
+impl Wires {
+    /// Makes the objects of a new run, and the app's end of the IPC channel.
+    pub(crate) fn new(
+        run: RunKey,
+        listener: OwnedFd,
+        launch: OwnedFd,
+    ) -> io::Result<(Self, Option<OwnedFd>)> {
+        let outline = {
+            let bytes = memfd::read_sealed(&launch)?;
+            outline(&bytes).map_err(io::Error::other)?
+        };
+        let slot_file = memfd::empty("wpm-slot")?;
+        let own_err = outline.err && !outline.merged;
+        let (_, stdin) = splice::pipe()?;
+        splice::set_pipe_size(&stdin, STDIN_SIZE)?;
+        let (ipc, ipc_app) = if outline.ipc { Some(record::stream_pair()?).unzip() } else { (None, None) };
+        let wires = Self {
+            run,
+            slot: SlotMap::of(&slot_file)?,
+            slot_file,
+            journal: own_err.then(|| memfd::empty("wpm-journal")).transpose()?,
+            pipes: [outline.out.then(read_pipe).transpose()?, own_err.then(read_pipe).transpose()?],
+            stdin: Some(stdin),
+            ipc,
+            listener,
+            launch,
+        };
+        Ok((wires, ipc_app))
+    }
+
+    /// Finds the objects of a run whose keeper and shim are both gone, as far as the app holds them.
+    pub(crate) fn adopt(
+        run: RunKey,
+        (pid, start_time): (i32, u64),
+        listener: OwnedFd,
+        launch: OwnedFd,
+    ) -> io::Result<Self> {
+        let slot_file = memfd::empty("wpm-slot")?;
+        let slot = SlotMap::of(&slot_file)?;
+        slot.register(pid, start_time);
+        slot.advance(Phase::Launching);
+        let same = procfs::start_time(pid) == Some(start_time);
+        // An app may have put something else at these numbers; wpm's own pipes are open both ways.
+        let ours = |fd, access| {
+            (same && procfs::is_open_both_ways(pid, fd))
+                .then(|| splice::reopen_pipe_of(pid, fd, access).ok())
+                .flatten()
+        };
+        let out = ours(1, Access::Read);
+        let shared = |err: &OwnedFd| {
+            out.as_ref().is_some_and(|out| splice::identity(out).ok() == splice::identity(err).ok())
+        };
+        let err = ours(2, Access::Read).filter(|err| !shared(err));
+        Ok(Self {
+            run,
+            slot,
+            slot_file,
+            journal: err.is_some().then(|| memfd::empty("wpm-journal")).transpose()?,
+            pipes: [out, err],
+            stdin: ours(0, Access::Write),
+            ipc: None,
+            listener,
+            launch,
+        })
+    }
+
+    /// Maps the shared page again, in a process that was forked without it.
+    pub(crate) fn map_again(&mut self) -> io::Result<()> {
+        let fresh = SlotMap::of(&self.slot_file)?;
+        // The old mapping is not in this process: unmapping its address would hit something else.
+        std::mem::forget(std::mem::replace(&mut self.slot, fresh));
+        Ok(())
+    }
+
+    /// The journal file of a lane, and where in it the journal begins.
+    pub(crate) fn journal(&self, lane: usize) -> Option<(&File, u64)> {
+        match lane {
+            0 => Some((&self.slot_file, wpm_sys::slot::SIZE as u64)),
+            _ => self.journal.as_ref().map(|file| (file, 0)),
+        }
+    }
+
+    /// Numbers of all descriptors, -1 where there is none.
+    pub(crate) fn numbers(&self) -> [RawFd; NUMBERS] {
+        let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
+        [
+            self.slot_file.as_raw_fd(),
+            number(self.journal.as_ref().map(AsFd::as_fd)),
+            number(self.pipes[0].as_ref().map(AsFd::as_fd)),
+            number(self.pipes[1].as_ref().map(AsFd::as_fd)),
+            number(self.stdin.as_ref().map(AsFd::as_fd)),
+            number(self.ipc.as_ref().map(AsFd::as_fd)),
+            self.listener.as_raw_fd(),
+            self.launch.as_raw_fd(),
+        ]
+    }
+
+    /// Takes the objects over after exec, by their numbers.
+    pub(crate) fn inherit(run: RunKey, numbers: [RawFd; NUMBERS]) -> io::Result<Self> {
+        let [slot, journal, out, err, stdin, ipc, listener, launch] = numbers;
+        let optional = |fd: RawFd| (fd >= 0).then(|| inherited(fd)).transpose();
+        let slot_file = File::from(inherited(slot)?);
+        Ok(Self {
+            run,
+            slot: SlotMap::of(&slot_file)?,
+            slot_file,
+            journal: optional(journal)?.map(File::from),
+            pipes: [optional(out)?, optional(err)?],
+            stdin: optional(stdin)?,
+            ipc: optional(ipc)?,
+            listener: inherited(listener)?,
+            launch: inherited(launch)?,
+        })
+    }
+}

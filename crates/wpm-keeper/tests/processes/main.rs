@@ -1,0 +1,4 @@
+//! Keeper and shims with real processes: the test takes the daemon's place.
+
+mod spawn;
+mod support;
