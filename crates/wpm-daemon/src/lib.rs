@@ -38,6 +38,8 @@ use wpm_proto::home::Home;
 ///
 /// The keeper starts it, with their connection as the descriptor that `WPM_KEEPER_FD` names.
 pub fn daemon_main(home: &Path) -> ExitCode {
+    // Whatever the daemon makes is for its user alone; apps get an umask of their own.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env(wpm_proto::env::LOG)
