@@ -58,7 +58,6 @@ impl Core {
                 slot.it.last_exit = Some(exit);
                 slot.it.cause = Cause::Exited(exit);
                 slot.next = verdict(slot, &spec.restart, exit, up);
-                slot.recycle = None;
                 self.note(id, Note::Exited { exit, uptime_ms: up.0 });
                 self.resolve(id, |want| want == Want::Up, &Outcome::Died { exit, after_ms: up.0 });
                 let kill_at = now.mono.plus(spec.stop.kill_timeout);
@@ -157,7 +156,6 @@ impl Core {
         self.runs.remove(&run);
         let next = std::mem::take(&mut slot.next);
         let desired = slot.it.desired;
-        slot.recycle = None;
         self.push(Action::Release { run });
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match (desired, next) {

@@ -95,7 +95,6 @@ impl Core {
         let Some(policy) = self.apps.get(&slot.it.app).map(|app| app.spec.stop.clone()) else { return };
         slot.it.cause = cause.clone();
         slot.next = next;
-        slot.recycle = None;
         slot.kills = 0;
         // Before its gate was opened nothing has run that could end in good order.
         let unrun = run.pid == 0;

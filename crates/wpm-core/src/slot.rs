@@ -1,7 +1,7 @@
 //! What the core remembers of an instance beyond what it shows.
 //!
 //! It decides nothing. Invariant: `next` and `kills` only mean something while the instance is
-//! stopping, `recycle` only while it is launching or online.
+//! stopping; `recycle` is set by a command or rule and taken when the instance is driven next.
 
 use crate::backoff::{CrashWindow, Pace};
 use crate::operation::Waiter;
