@@ -137,6 +137,17 @@ variables_are_documented() {
     done
 }
 
+# Names in the table of keys: all of KEYS and KEPT, aliases included.
+keys_are_documented() {
+    local source=crates/wpm/src/appfile/keys.rs
+    [ -f "$source" ] || { echo "$source is not there"; return; }
+    { sed -n '/^const KEYS/,/^];/p' "$source" | grep -oE '\(&\[[^]]*\]'
+      sed -n '/^const KEPT/,/^];/p' "$source"
+    } | grep -oE '"[a-z0-9_]+"' | tr -d '"' | grep -vx max | while read -r key; do
+        grep -qF "\`$key\`" docs/configuration.md || echo "docs/configuration.md lacks $key"
+    done
+}
+
 home_is_documented() {
     sed -n 's/.*join("\([^"]*\)").*/\1/p' crates/wpm-proto/src/home.rs | while read -r name; do
         grep -qF "$name" docs/home.md || echo "docs/home.md lacks $name"
@@ -163,6 +174,7 @@ check "crates depend on each other as docs/architecture.md says" crates_depend_a
 check "links in the documentation lead to files" links_lead_somewhere
 check "docs/exit-codes.md has every exit code" exit_codes_are_documented
 check "docs/environment.md has every variable" variables_are_documented
+check "docs/configuration.md has every key of an app file" keys_are_documented
 check "docs/home.md has every file of a home" home_is_documented
 check "docs/dependencies.md has a reason for every dependency" dependencies_are_argued
 echo "repository: $passed passed, $failed failed"
