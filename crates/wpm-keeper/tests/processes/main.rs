@@ -2,3 +2,5 @@
 
 mod spawn;
 mod support;
+mod survive;
+mod tree;

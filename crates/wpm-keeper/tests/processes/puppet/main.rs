@@ -28,7 +28,8 @@ fn main() {
             process::exit_now(code.parse().unwrap());
         }
         ["both", lines] => both(lines.parse().unwrap()),
-        ["evil", pids] => evil(Path::new(pids)),
+        ["evil", pids] => evil(Path::new(pids), true),
+        ["still", pids] => evil(Path::new(pids), false),
         ["show", file] => show(Path::new(file)),
         _ => process::exit_now(64),
     }
@@ -136,7 +137,7 @@ impl Random {
 }
 
 /// Nine processes that are hard to find and hard to kill; each appends its pid to the file.
-fn evil(pids: &Path) {
+fn evil(pids: &Path, moving: bool) {
     let proof = process::SingleThread::prove().unwrap();
     let child = |body: &dyn Fn()| {
         if process::fork(proof).unwrap() == process::Fork::Child {
@@ -185,7 +186,7 @@ fn evil(pids: &Path) {
     child(&|| {
         // A moving target: each generation forks the next and goes.
         here();
-        loop {
+        while moving {
             if process::fork(proof).unwrap() != process::Fork::Child {
                 process::exit_now(0);
             }

@@ -1,0 +1,114 @@
+//! Signals to trees, and killing them to the last process.
+
+use std::collections::BTreeSet;
+
+use crate::support::{World, eventually, kill_wpm};
+use wpm_sys::contract::{End, Scope, ToShim};
+use wpm_sys::procfs;
+
+/// Living processes among those that wrote their pid into the file.
+fn alive(w: &World, file: &str) -> Vec<i32> {
+    let own = w.home().to_str().unwrap().to_owned();
+    w.text(file)
+        .lines()
+        .filter_map(|l| l.parse().ok())
+        .filter(|pid| procfs::stat(*pid).is_some_and(|s| !s.is_zombie()))
+        .filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains(&own)))
+        .collect()
+}
+
+fn evil(w: &World) -> wpm_sys::launch::Launch {
+    let pids = w.home().join("pids");
+    w.launch(&["evil", pids.to_str().unwrap()])
+}
+
+#[test]
+fn nobody_of_an_evil_tree_is_left() {
+    let mut w = World::new();
+    let mut run = w.start(evil(&w));
+    eventually(|| w.text("pids").lines().collect::<BTreeSet<_>>().len() >= 9);
+    assert!(alive(&w, "pids").len() >= 8, "{:?}", alive(&w, "pids"));
+    run.tell(ToShim::KillTree);
+    let last = run.until(|r| r.tree_gone);
+    assert_eq!(last.end, Some(End::Signal { signal: 9, core: false }));
+    assert_eq!(alive(&w, "pids"), []);
+    run.finish();
+}
+
+#[test]
+fn orphans_outlive_the_main_process_until_they_are_killed() {
+    let mut w = World::new();
+    let mut run = w.start(evil(&w));
+    eventually(|| w.text("pids").lines().collect::<BTreeSet<_>>().len() >= 9);
+    run.tell(ToShim::Signal { signal: 9, scope: Scope::Main });
+    run.ended();
+    assert!(!run.report().tree_gone);
+    assert!(alive(&w, "pids").len() >= 7);
+    run.tell(ToShim::KillTree);
+    run.until(|r| r.tree_gone);
+    assert_eq!(alive(&w, "pids"), []);
+    run.finish();
+}
+
+#[test]
+fn a_replaced_shim_kills_the_tree_as_well() {
+    let mut w = World::new();
+    let mut launch = evil(&w);
+    // Without the moving target, which nobody but a parent can catch for certain.
+    launch.args[1] = b"still".to_vec();
+    let mut run = w.start(launch);
+    eventually(|| w.text("pids").lines().collect::<BTreeSet<_>>().len() >= 8);
+    let shim = run.shim();
+    assert!(kill_wpm(shim));
+    run.until(|r| r.shim_pid != shim);
+    run.tell(ToShim::KillTree);
+    run.until(|r| r.tree_gone);
+    assert_eq!(run.ended(), End::Signal { signal: 9, core: false });
+    assert_eq!(alive(&w, "pids"), []);
+    run.finish();
+}
+
+#[test]
+fn a_signal_reaches_each_process_once() {
+    let mut w = World::new();
+    let mut launch = w.launch(&[]);
+    launch.program = b"/bin/sh".to_vec();
+    // A child in the group, and one in a session of its own; each prints its signals.
+    let script = "trap 'echo main' USR2; \
+        (trap 'echo group; exit' USR2; echo up; while :; do sleep 0.05; done) & \
+        setsid sh -c 'trap \"echo session; exit\" USR2; echo up; while :; do sleep 0.05; done' & \
+        wait; wait; wait; echo done";
+    launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script.into()];
+    launch.env = vec![b"PATH=/usr/bin:/bin".to_vec()];
+    let mut run = w.start(launch);
+    eventually(|| w.text("logs/out.log").lines().count() == 2);
+    run.tell(ToShim::Signal { signal: 12, scope: Scope::Tree });
+    run.until(|r| r.end.is_some() && r.tree_gone);
+    run.finish();
+    let text = w.text("logs/out.log");
+    for word in ["main", "group", "session"] {
+        assert_eq!(text.lines().filter(|l| *l == word).count(), 1, "{word} in {text}");
+    }
+}
+
+#[test]
+fn without_tree_the_descendants_are_left_alone() {
+    let mut w = World::new();
+    let mut launch = w.launch(&[]);
+    launch.tree = false;
+    launch.program = b"/bin/sh".to_vec();
+    let script = "(read x; echo late) & echo $!; exit 4";
+    // A child that waits on a pipe of its own and then still writes to the log.
+    let fifo = w.home().join("fifo");
+    let script = script.replace("read x", &format!("read x < {}", fifo.display()));
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script.into()];
+    let mut run = w.start(launch);
+    assert_eq!(run.ended(), End::Code(4));
+    let shim = run.until(|r| r.tree_gone).shim_pid;
+    run.tell(ToShim::KillTree);
+    run.tell(ToShim::Release);
+    std::fs::write(&fifo, "go\n").unwrap();
+    eventually(|| w.text("logs/out.log").lines().nth(1) == Some("late"));
+    eventually(|| procfs::stat(shim).is_none());
+}
