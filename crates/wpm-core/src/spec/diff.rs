@@ -1,4 +1,7 @@
-//! Changing a spec, and telling two apart.
+//! Changing a spec by what a command names.
+//!
+//! It does not judge the result: [`Spec::validate`] does. Invariant: what the change does not name
+//! stays as it was, and so do variables that the user wrote for the app.
 
 use crate::{Spec, SpecChange};
 
