@@ -140,7 +140,9 @@ impl Client {
         let Some(connection) = &mut self.connection else { return Err(Error::Lost) };
         loop {
             let response: Response = connection.read((!waits).then_some(deadline))?;
-            if response.id != request.id {
+            // An error that belongs to no request (0) is about this connection's only one.
+            if response.id != request.id && !(response.id == 0 && matches!(response.body, Body::Error { .. }))
+            {
                 continue;
             }
             match response.body {

@@ -41,6 +41,8 @@ pub struct Wake {
     pub files: bool,
     /// The caller's own descriptor is readable.
     pub other: bool,
+    /// Nobody reads the output any more.
+    pub closed: bool,
 }
 
 #[derive(Debug)]
@@ -104,33 +106,47 @@ impl Follower {
         self.files.push(followed);
     }
 
-    /// Waits until a file changes or `other` is readable, at most `limit`.
+    /// Waits until a file changes, `other` is readable, or the reader of `output` has gone, at most
+    /// `limit`.
     ///
     /// # Errors
     /// When the kernel refuses to wait.
-    pub fn wait(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> io::Result<Wake> {
+    pub fn wait(
+        &self,
+        other: Option<BorrowedFd<'_>>,
+        output: Option<impl AsFd>,
+        limit: Option<Duration>,
+    ) -> io::Result<Wake> {
         let mut limit = limit;
         if self.blind {
             limit = Some(limit.unwrap_or(BLIND_PAUSE).min(BLIND_PAUSE));
         }
-        if self.files.iter().any(|file| file.due) {
+        let due = self.files.iter().any(|file| file.due);
+        if due {
             limit = Some(Duration::ZERO);
         }
         let limit = limit.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
-        let mut fds = Vec::with_capacity(2);
+        let mut fds = Vec::with_capacity(3);
         fds.push(PollFd::new(&self.inotify, PollFlags::IN));
-        if let Some(other) = &other {
+        let other_at = other.as_ref().map(|other| {
             fds.push(PollFd::new(other, PollFlags::IN));
-        }
+            fds.len() - 1
+        });
+        let output_at = output.as_ref().map(|output| {
+            // Nothing is asked for: an error is reported all the same.
+            fds.push(PollFd::new(output, PollFlags::empty()));
+            fds.len() - 1
+        });
         match poll(&mut fds, limit.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Wake::default()),
             Err(errno) => return Err(errno.into()),
         }
-        let due = self.blind || self.files.iter().any(|file| file.due);
+        let reported = |at: Option<usize>| at.map_or(PollFlags::empty(), |at| fds[at].revents());
         Ok(Wake {
-            files: due || !fds[0].revents().is_empty(),
-            other: fds.get(1).is_some_and(|fd| !fd.revents().is_empty()),
+            files: self.blind || due || !fds[0].revents().is_empty(),
+            other: !reported(other_at).is_empty(),
+            closed: reported(output_at).intersects(PollFlags::ERR | PollFlags::NVAL),
         })
     }
 
@@ -266,6 +282,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    const NOBODY: Option<BorrowedFd<'static>> = None;
     /// Long enough for a loaded machine; a wait ends with the event.
     const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 
@@ -278,7 +295,7 @@ mod tests {
     fn next(follower: &mut Follower, count: usize) -> Vec<String> {
         let mut seen = Vec::new();
         while seen.len() < count {
-            let wake = follower.wait(None, PATIENCE).expect("waited");
+            let wake = follower.wait(None, NOBODY, PATIENCE).expect("waited");
             assert!(wake.files, "only saw {seen:?}");
             seen.extend(
                 follower.lines().into_iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()),
@@ -298,7 +315,7 @@ mod tests {
         append(&path, " done\nnext\n");
         assert_eq!(next(&mut follower, 2), ["half done", "next"]);
         append(&path, "rest");
-        follower.wait(None, PATIENCE).expect("waited");
+        follower.wait(None, NOBODY, PATIENCE).expect("waited");
         assert!(follower.lines().is_empty());
         assert_eq!(follower.take_partial()[0].bytes, b"rest");
     }
@@ -361,7 +378,7 @@ mod tests {
         paths.iter().for_each(|path| append(path, &text));
         let mut next_number = [0, 0];
         while next_number != [200_000, 200_000] {
-            follower.wait(None, PATIENCE).expect("waited");
+            follower.wait(None, NOBODY, PATIENCE).expect("waited");
             for line in follower.lines() {
                 assert_eq!(line.bytes, next_number[line.source].to_string().as_bytes());
                 next_number[line.source] += 1;

@@ -1,0 +1,114 @@
+//! App files as users write them.
+
+use super::*;
+use crate::options::EnvFilter;
+use wpm_proto::ExitCode;
+
+fn read_json(text: &str, choice: &Choice) -> Result<AppFile, Failure> {
+    from_text(text, parse::Format::Json, "apps.json", "/srv".into(), choice)
+}
+
+fn plain(failure: &Failure) -> String {
+    anstream::adapter::strip_str(&failure.render(&[])).to_string()
+}
+
+#[test]
+fn pm2s_json_with_comments() {
+    let file = read_json(
+        "// a comment\n{ apps: [{ name: 'web', script: './app.js', instances: 'max', execMode: 'cluster',\n\
+         env: { A: 1, B: 'x' }, env_production: { B: 'y' }, max_memory_restart: '300M', time: true,\n\
+         stop_exit_codes: [0], vizion: false, args: '--port 80', filter_env: ['SECRET'], port: 3000, }] }",
+        &Choice { env: Some("production".into()), only: Vec::new() },
+    )
+    .expect("read");
+    let app = &file.apps[0];
+    assert_eq!(app.name.as_deref(), Some("web"));
+    assert_eq!((app.instances.as_deref(), app.cluster), (Some("max"), Some(true)));
+    let env = app.env.as_ref().expect("variables");
+    assert_eq!((env["A"].as_str(), env["B"].as_str(), env["PORT"].as_str()), ("1", "y", "3000"));
+    assert_eq!(app.max_memory_restart, Some(300 << 20));
+    assert_eq!(app.log_date_format.as_deref(), Some(crate::options::TIME_FORMAT));
+    assert_eq!(app.stop_exit_codes, Some(vec![0]));
+    assert_eq!(app.args, Some(vec!["--port".into(), "80".into()]));
+    assert_eq!(app.filter_env, Some(EnvFilter::Containing(vec!["SECRET".into()])));
+    assert_eq!(app.extra.as_ref().expect("kept")["vizion"], "false");
+    assert!(file.notes.is_empty());
+}
+
+#[test]
+fn toml_by_list_and_by_name() {
+    let read = |text: &str| {
+        let file = from_text(text, parse::Format::Toml, "wpm.toml", "/srv".into(), &Choice::default());
+        file.map(|file| file.apps.iter().map(|app| app.name.clone().expect("a name")).collect::<Vec<_>>())
+    };
+    let list = read(
+        "[[apps]]\nname = 'a'\nscript = 'a.js'\n[[apps]]\nname = 'b'\nscript = 'b'\nkill_timeout = '3s'\n",
+    );
+    assert_eq!(list.expect("read"), ["a", "b"]);
+    assert_eq!(
+        read("[apps.web]\nscript = 'web.py'\n[apps.job]\nscript = 'job'\n").expect("read"),
+        ["web", "job"]
+    );
+    assert_eq!(read("name = 'one'\nscript = 'one.sh'\n").expect("read"), ["one"]);
+}
+
+#[test]
+fn one_app_a_list_and_only_some() {
+    assert_eq!(read_json("{script: 'a'}", &Choice::default()).expect("one").apps.len(), 1);
+    let list = "[{name:'a',script:'a'},{name:'b',script:'b'}]";
+    assert_eq!(read_json(list, &Choice::default()).expect("two").apps.len(), 2);
+    let only = Choice { only: vec!["b".into()], ..Choice::default() };
+    assert_eq!(read_json(list, &only).expect("one").apps[0].name.as_deref(), Some("b"));
+    let none = Choice { only: vec!["c".into()], ..Choice::default() };
+    assert!(plain(&read_json(list, &none).expect_err("none")).contains("it has: a, b"));
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_its_line() {
+    let failure = read_json("{\n  apps: [{\n    script: 'a',\n    instnaces: 2\n  }]\n}", &Choice::default());
+    let failure = failure.expect_err("unknown");
+    assert_eq!(failure.exit, ExitCode::Configuration);
+    assert_eq!(
+        plain(&failure),
+        "error[E022]: `instnaces` means nothing in an app file\n  --> apps.json:4\n   |     instnaces: 2\n  \
+         help: did you mean `instances`?"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_shown_with_its_line() {
+    let text = "[[apps]]\nscript = 'a'\nmax_memory_restart = \"300Q\"\n";
+    let failure = from_text(text, parse::Format::Toml, "wpm.toml", "/srv".into(), &Choice::default());
+    let shown = plain(&failure.expect_err("wrong"));
+    assert!(
+        shown.starts_with("error[E021]: invalid value for `max_memory_restart`: `300Q` is not a size"),
+        "{shown}"
+    );
+    assert!(shown.contains("--> wpm.toml:3\n   | max_memory_restart"), "{shown}");
+}
+
+#[test]
+fn broken_files_say_where() {
+    for text in ["{ apps: [", "{}", "3", "{apps: 3}", "[3]", "{apps: [], colour: 1}"] {
+        let failure = read_json(text, &Choice::default()).expect_err(text);
+        assert!(plain(&failure).contains("apps.json"), "{}", plain(&failure));
+    }
+    let failure = from_text("a = = 1", parse::Format::Toml, "w.toml", "/".into(), &Choice::default());
+    assert!(plain(&failure.expect_err("broken")).contains("--> w.toml:1"));
+    let missing = read("/nonexistent/apps.json", Path::new("/"), &Choice::default()).expect_err("missing");
+    assert!(plain(&missing).contains("/nonexistent/apps.json"));
+}
+
+#[test]
+fn an_environment_that_nobody_has_is_mentioned() {
+    let choice = Choice { env: Some("test".into()), ..Choice::default() };
+    let file = read_json("{script: 'a', env_production: {A: 1}}", &choice).expect("read");
+    assert_eq!(file.notes, ["no app of apps.json has an `env_test`"]);
+    assert_eq!(file.apps[0].env, None);
+}
+
+#[test]
+fn app_files_are_told_from_scripts() {
+    assert!(is_app_file("apps.json") && is_app_file("/srv/wpm.toml") && is_app_file("ecosystem.config.js"));
+    assert!(!is_app_file("app.js") && !is_app_file("node x.json y"));
+}

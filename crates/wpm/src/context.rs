@@ -1,0 +1,83 @@
+//! What every verb works with: the home, the daemon, and how much to say.
+//!
+//! Connects only when a verb asks for it.
+
+use wpm_client::{Client, Options, Start, home};
+use wpm_proto::home::Home;
+use wpm_proto::request::Op;
+use wpm_proto::response::Body;
+use wpm_proto::view::AppView;
+
+use crate::failure::{Code, Failure};
+use crate::output;
+use crate::render::style::{self, paint};
+
+/// Global options, resolved.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Say nothing but errors.
+    pub(crate) silent: bool,
+    home: Option<Home>,
+}
+
+impl Context {
+    /// Nothing looked up yet.
+    pub(crate) const fn new(silent: bool) -> Self {
+        Self { silent, home: None }
+    }
+
+    /// The home.
+    pub(crate) fn home(&mut self) -> Result<Home, Failure> {
+        if let Some(home) = &self.home {
+            return Ok(home.clone());
+        }
+        let home = home::locate()?;
+        self.home = Some(home.clone());
+        Ok(home)
+    }
+
+    /// The daemon, started where there is none.
+    pub(crate) fn daemon(&mut self) -> Result<Client, Failure> {
+        let client = Client::open(self.home()?, Options::default())?;
+        if client.started_daemon() && output::stderr_is_terminal() {
+            let home = home::shorten(client.home().path());
+            self.note(&format!("started the wpm daemon in {home} (`wpm kill` ends it and every app)"));
+        }
+        Ok(client)
+    }
+
+    /// The daemon, if there is one.
+    pub(crate) fn running_daemon(&mut self) -> Result<Option<Client>, Failure> {
+        let options = Options { start: Start::Never, ..Options::default() };
+        match Client::open(self.home()?, options) {
+            Ok(client) => Ok(Some(client)),
+            Err(wpm_client::Error::NoDaemon { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says something on stderr unless silence was asked for.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.silent {
+            output::say(text);
+        }
+    }
+
+    /// Warns on stderr unless silence was asked for.
+    pub(crate) fn warn(&self, text: &str) {
+        self.note(&format!("{}: {text}", paint(style::WARNING, "warning")));
+    }
+}
+
+/// Asks for apps.
+pub(crate) fn list(client: &mut Client, targets: Vec<String>, detail: bool) -> Result<Vec<AppView>, Failure> {
+    match client.call(Op::List { targets, detail }, |_| ())? {
+        Body::Apps { apps } => Ok(apps),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// An answer that does not belong to the question.
+pub(crate) fn unexpected(body: &Body) -> Failure {
+    Failure::new(Code::Internal, format!("the daemon answered another question: {body:?}"))
+}

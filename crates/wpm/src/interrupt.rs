@@ -1,0 +1,29 @@
+//! Ctrl-C while a command waits: the command ends with 130, the daemon goes on with its work.
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use wpm_proto::ExitCode;
+
+use crate::output;
+
+/// From here on an interrupt ends this process with 130, after saying `farewell` (if any).
+pub(crate) fn end_on_interrupt(farewell: Option<&'static str>) {
+    let Ok((mut reader, writer)) = std::io::pipe() else { return };
+    let registered = writer.try_clone().and_then(|again| {
+        signal_hook::low_level::pipe::register(SIGINT, writer)?;
+        signal_hook::low_level::pipe::register(SIGTERM, again)
+    });
+    if registered.is_err() {
+        // The default action ends the process as well, only without a word.
+        return;
+    }
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        if std::io::Read::read_exact(&mut reader, &mut byte).is_ok() {
+            if let Some(farewell) = farewell {
+                output::say(&format!("\n{farewell}"));
+            }
+            #[expect(clippy::exit, reason = "the main thread is blocked on the daemon")]
+            std::process::exit(ExitCode::Interrupted as i32);
+        }
+    });
+}

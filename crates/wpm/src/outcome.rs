@@ -1,0 +1,262 @@
+//! Waits for the outcome of a changing request and says what came of it.
+//!
+//! Invariant: the exit code says whether all, some or none did as asked.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::Path;
+use std::time::Instant;
+
+use wpm_client::{Client, home, logs};
+use wpm_proto::ExitCode;
+use wpm_proto::request::Op;
+use wpm_proto::response::{Body, InstanceOutcome, Outcome};
+use wpm_proto::state::SavedExit;
+
+use crate::context::{Context, unexpected};
+use crate::failure::{Code, Failure};
+use crate::output;
+use crate::progress::Progress;
+use crate::quantity::{show_duration, show_elapsed};
+use crate::render::escape;
+use crate::render::style::{self, paint};
+use crate::{interrupt, signals, verbs};
+
+/// Lines of stderr that are shown of an app that died.
+const LAST_LINES: usize = 10;
+
+/// How a verb speaks of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words {
+    /// While it waits: `starting`.
+    pub(crate) doing: &'static str,
+    /// When it has not waited: `start of web asked for`.
+    pub(crate) noun: &'static str,
+    /// Whether the hints for a new user follow.
+    pub(crate) hints: bool,
+}
+
+/// Makes a changing request, waits with progress, reports, and gives the exit code.
+pub(crate) fn carry_out(
+    context: &Context,
+    client: &mut Client,
+    op: Op,
+    words: Words,
+    expected: Option<usize>,
+    quiet: bool,
+) -> verbs::Outcome {
+    let begun = Instant::now();
+    interrupt::end_on_interrupt(Some("interrupted: the daemon goes on with it, `wpm list` shows how far"));
+    let mut progress = Progress::new(words.doing, expected, context.silent);
+    let answer = client.call(op, |_| progress.advance());
+    drop(progress);
+    match answer? {
+        Body::Outcomes { outcomes, remarks } => {
+            for remark in remarks {
+                context.note(&remark);
+            }
+            if quiet {
+                let ids: String = outcomes.iter().map(|outcome| format!("{}\n", outcome.id)).collect();
+                output::data(&ids)?;
+            }
+            report(context, &outcomes, words, begun)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn report(context: &Context, outcomes: &[InstanceOutcome], words: Words, begun: Instant) -> verbs::Outcome {
+    let mut by_app: BTreeMap<&str, Vec<&InstanceOutcome>> = BTreeMap::new();
+    for outcome in outcomes {
+        by_app.entry(&outcome.app).or_default().push(outcome);
+    }
+    let took = show_elapsed(begun.elapsed());
+    for (app, outcomes) in &by_app {
+        let line = summary(app, outcomes, words, &took);
+        let failed = outcomes.iter().any(|outcome| !is_good(&outcome.outcome));
+        if failed || !context.silent {
+            output::say(&line);
+        }
+        for failure in failures(app, outcomes) {
+            output::say(&failure.render(&[]));
+        }
+    }
+    let good = outcomes.iter().filter(|outcome| is_good(&outcome.outcome)).count();
+    if good == outcomes.len() && words.hints && output::stderr_is_terminal() {
+        if let Some(app) = by_app.keys().next().filter(|_| by_app.len() == 1) {
+            context.note(&hints(app));
+        }
+    }
+    Ok(match (good, outcomes.len() - good) {
+        (_, 0) => ExitCode::Ok,
+        (0, _) => ExitCode::Failed,
+        _ => ExitCode::PartlyFailed,
+    })
+}
+
+fn hints(app: &str) -> String {
+    let app = shlex::try_quote(app).map_or_else(|_| app.to_owned(), std::borrow::Cow::into_owned);
+    let hint = |word: &str, command: String| {
+        format!("{} {}", paint(style::DIM, word), paint(style::COMMAND, &command))
+    };
+    format!(
+        "  {}   {}   {}",
+        hint("logs", format!("wpm logs {app}")),
+        hint("stop", format!("wpm stop {app}")),
+        hint("keep", "wpm save".to_owned())
+    )
+}
+
+const fn is_good(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Up { .. } | Outcome::Down | Outcome::Deleted | Outcome::Done)
+}
+
+/// `web: 4/4 up in 0.4s`.
+fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -> String {
+    let count =
+        |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(&outcome.outcome)).count();
+    let total = outcomes.len();
+    let up = count(|outcome| matches!(outcome, Outcome::Up { .. }));
+    let down = count(|outcome| matches!(outcome, Outcome::Down));
+    let deleted = count(|outcome| matches!(outcome, Outcome::Deleted));
+    let died = count(|outcome| matches!(outcome, Outcome::Died { .. }));
+    let unspawned = count(|outcome| matches!(outcome, Outcome::SpawnFailed { .. }));
+    let alive = count(|outcome| matches!(outcome, Outcome::StillAlive));
+    let superseded = count(|outcome| matches!(outcome, Outcome::Superseded));
+    let done = count(|outcome| matches!(outcome, Outcome::Done));
+    let of_total = |number: usize, word: &str| format!("{number}/{total} {word}");
+    let mut parts = Vec::new();
+    if up > 0 || died + unspawned > 0 {
+        parts.push(of_total(up, "up"));
+    }
+    if down > 0 || alive > 0 {
+        parts.push(of_total(down, "stopped"));
+    }
+    if deleted > 0 {
+        parts.push(of_total(deleted, "deleted"));
+    }
+    if done > 0 {
+        parts.push(format!(
+            "{}{}",
+            words.noun,
+            if done > 1 { format!(" ({done} instances)") } else { String::new() }
+        ));
+    }
+    for (number, word) in [
+        (died, "died"),
+        (unspawned, "not started"),
+        (alive, "still alive"),
+        (superseded, "left to another command"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    }
+    let good = outcomes.iter().all(|outcome| is_good(&outcome.outcome));
+    let name = paint(style::BOLD, &escape::clean(app));
+    let text = parts.join(", ");
+    let time = if done == total { String::new() } else { format!(" in {took}") };
+    if good {
+        format!("{name}: {}{time}", paint(style::GOOD, &text))
+    } else {
+        format!("{name}: {text}{time}")
+    }
+}
+
+/// One error for each kind of bad end.
+fn failures(app: &str, outcomes: &[&InstanceOutcome]) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    let several = outcomes.len() > 1;
+    let label = |outcome: &InstanceOutcome| {
+        if several { format!("{app}/{}", outcome.index) } else { app.to_owned() }
+    };
+    let shown = escape::clean(app);
+    let mut died = outcomes.iter().filter_map(|outcome| match &outcome.outcome {
+        Outcome::Died { exit, after_ms, error_file, error_offset } => {
+            Some((outcome, exit, *after_ms, error_file, *error_offset))
+        }
+        _ => None,
+    });
+    if let Some((outcome, exit, after, file, offset)) = died.next() {
+        let others = died.count();
+        let more = if others > 0 { format!(", and {others} more like it") } else { String::new() };
+        let message = format!(
+            "{} {} {} after its start{more}",
+            escape::clean(&label(outcome)),
+            ended(*exit),
+            age(after)
+        );
+        let mut failure = Failure::new(Code::Failed, message);
+        let lines = last_lines(file, offset);
+        if !file.is_empty() {
+            failure = failure.at(home::shorten(Path::new(file)));
+        }
+        if lines.is_empty() {
+            failure =
+                failure.help(format!("it wrote nothing to stderr; `wpm logs {shown}` shows its output"));
+        } else {
+            failure = failure.excerpt(lines).help(format!("wpm logs {shown} --err"));
+        }
+        failures.push(failure);
+    }
+    for outcome in outcomes {
+        match &outcome.outcome {
+            Outcome::SpawnFailed { stage, errno } => {
+                let cause = std::io::Error::from_raw_os_error(*errno);
+                failures.push(Failure::new(
+                    Code::Failed,
+                    format!("{} was not started: {stage} failed: {cause}", escape::clean(&label(outcome))),
+                ));
+                // The others fail for the same reason.
+                break;
+            }
+            Outcome::StillAlive => failures.push(
+                Failure::new(
+                    Code::Failed,
+                    format!("{} was killed with SIGKILL and is still there", escape::clean(&label(outcome))),
+                )
+                .help("a process that waits for a device or a network file system cannot be killed"),
+            ),
+            _ => {}
+        }
+    }
+    failures
+}
+
+fn age(milliseconds: u64) -> String {
+    if milliseconds < 10_000 {
+        format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
+    } else {
+        show_duration(milliseconds)
+    }
+}
+
+/// `exited with code 1`, `was ended by SIGKILL`.
+pub(crate) fn ended(exit: SavedExit) -> String {
+    let mut text = String::new();
+    let _ = match exit {
+        SavedExit::Code(code) => write!(text, "exited with code {code}"),
+        SavedExit::Signal(number) => write!(text, "was ended by {}", signals::show(number)),
+        SavedExit::Unknown => write!(text, "ended"),
+    };
+    text
+}
+
+/// What an app wrote to stderr since an offset, made harmless.
+fn last_lines(file: &str, offset: u64) -> Vec<String> {
+    let Ok(opened) = File::open(file) else { return Vec::new() };
+    let size = opened.metadata().map_or(0, |data| data.len());
+    // Shorter than it was: it has been rotated or emptied since.
+    let start = if size < offset { 0 } else { offset };
+    let Ok(tail) = logs::tail(&opened, start, LAST_LINES) else { return Vec::new() };
+    let unfinished = Some(tail.partial).filter(|partial| !partial.is_empty());
+    let lines: Vec<Vec<u8>> = tail.lines.into_iter().chain(unfinished).collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..]
+        .iter()
+        .map(|line| escape::line(line).chars().take(500).collect())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

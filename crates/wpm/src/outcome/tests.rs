@@ -1,0 +1,59 @@
+//! What is said about outcomes.
+
+use super::*;
+
+const WORDS: Words = Words { doing: "starting", noun: "asked for", hints: false };
+
+fn of(index: u32, outcome: Outcome) -> InstanceOutcome {
+    InstanceOutcome { id: index, app: "web".into(), index, outcome }
+}
+
+fn said(outcomes: &[InstanceOutcome]) -> String {
+    let outcomes: Vec<&InstanceOutcome> = outcomes.iter().collect();
+    let mut text = summary("web", &outcomes, WORDS, "0.4s");
+    for failure in failures("web", &outcomes) {
+        text.push('\n');
+        text.push_str(&failure.render(&[]));
+    }
+    anstream::adapter::strip_str(&text).to_string()
+}
+
+#[test]
+fn good_outcomes_are_one_line() {
+    let up = |index| of(index, Outcome::Up { pid: 1 });
+    assert_eq!(said(&[up(0), up(1)]), "web: 2/2 up in 0.4s");
+    assert_eq!(said(&[of(0, Outcome::Down)]), "web: 1/1 stopped in 0.4s");
+    assert_eq!(said(&[of(0, Outcome::Deleted), of(1, Outcome::Deleted)]), "web: 2/2 deleted in 0.4s");
+    assert_eq!(said(&[of(0, Outcome::Done), of(1, Outcome::Done)]), "web: asked for (2 instances)");
+}
+
+#[test]
+fn a_death_shows_what_the_app_said_since_its_start() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("web-error.log");
+    std::fs::write(&file, "old trouble\nError: no \x1b]0;title\x07port\n  at line 3").expect("written");
+    let died = |index| {
+        let error_file = file.display().to_string();
+        of(index, Outcome::Died { exit: SavedExit::Code(1), after_ms: 312, error_file, error_offset: 12 })
+    };
+    let text = said(&[of(0, Outcome::Up { pid: 1 }), died(1), died(2)]);
+    let path = file.display();
+    assert_eq!(
+        text,
+        format!(
+            "web: 1/3 up, 2 died in 0.4s\nerror[E001]: web/1 exited with code 1 0.3 s after its start, and 1 more like it\n  \
+             --> {path}\n   | Error: no port\n   |   at line 3\n  help: wpm logs web --err"
+        )
+    );
+}
+
+#[test]
+fn a_failed_spawn_names_its_stage() {
+    let failed =
+        |index| of(index, Outcome::SpawnFailed { stage: "changing to user nobody".into(), errno: 1 });
+    assert_eq!(
+        said(&[failed(0), failed(1)]),
+        "web: 0/2 up, 2 not started in 0.4s\nerror[E001]: web/0 was not started: changing to user nobody failed: \
+         Operation not permitted (os error 1)"
+    );
+}

@@ -1,0 +1,204 @@
+//! Completes settings to the description that the daemon gets.
+//!
+//! Invariant: relative paths of the app are seen from its working directory, which is where the caller
+//! is unless the app says otherwise.
+
+use std::path::{Path, PathBuf};
+
+use wpm_proto::app::AppSpec;
+
+use super::interpreter::{is_javascript, is_python};
+use super::path::{absolute, on_path};
+use super::{Caller, Program, folder, locate};
+use crate::cpus;
+use crate::failure::{Code, Failure};
+use crate::options::{AppOptions, EnvFilter};
+
+/// Resolves one app; its relative paths are seen from `base` (the folder of its file, or the caller's).
+pub(crate) fn resolve(options: AppOptions, base: &Path, caller: &Caller) -> Result<AppSpec, Failure> {
+    let script = options.script.clone().ok_or_else(|| {
+        let named = options.name.as_ref().map_or_else(String::new, |name| format!(" `{name}`"));
+        Failure::new(Code::AppFile, format!("the app{named} has no `script`"))
+    })?;
+    let asked_cwd = options.cwd.as_ref().map(|cwd| absolute(cwd, base, &caller.env));
+    if let Some(cwd) = asked_cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+        return Err(Failure::new(
+            Code::NoTarget,
+            format!("the working directory {} is not there", cwd.display()),
+        ));
+    }
+    let interpreted = options.interpreter.is_some();
+    let seen_from = asked_cwd.as_deref().unwrap_or(base);
+    // As seen from the app's working directory; else as seen from where the command was typed.
+    let program = locate(&script, seen_from, caller, interpreted)
+        .or_else(|failure| locate(&script, &caller.cwd, caller, interpreted).map_err(|_| failure))?;
+    let cwd = asked_cwd.or_else(|| program.folder.clone()).unwrap_or_else(|| base.to_owned());
+    let interpreter = interpreter(&options, &program, &cwd, caller)?;
+    complete(options, program, interpreter, cwd, caller)
+}
+
+fn interpreter(
+    options: &AppOptions,
+    program: &Program,
+    cwd: &Path,
+    caller: &Caller,
+) -> Result<Option<String>, Failure> {
+    let chosen = match options.interpreter.as_deref() {
+        Some("none" | "") => return Ok(None),
+        Some(chosen) if chosen.contains('/') => {
+            let path = absolute(chosen, cwd, &caller.env);
+            if !path.is_file() {
+                return Err(Failure::new(
+                    Code::NoInterpreter,
+                    format!("there is no interpreter {}", path.display()),
+                ));
+            }
+            return Ok(Some(path.display().to_string()));
+        }
+        Some(chosen) => chosen,
+        None => match &program.interpreter {
+            Some(suited) => suited,
+            None => return Ok(None),
+        },
+    };
+    let there = if chosen.contains('/') {
+        Path::new(chosen).is_file()
+    } else {
+        on_path(chosen, &caller.env, &caller.cwd).is_some()
+    };
+    if there {
+        return Ok(Some(chosen.to_owned()));
+    }
+    Err(Failure::new(
+        Code::NoInterpreter,
+        format!("cannot start {}: its interpreter `{chosen}` is not on PATH", program.script),
+    )
+    .help("install it, or name another with --interpreter (`none` executes the file itself)"))
+}
+
+fn complete(
+    options: AppOptions,
+    program: Program,
+    interpreter: Option<String>,
+    cwd: PathBuf,
+    caller: &Caller,
+) -> Result<AppSpec, Failure> {
+    let name = options.name.unwrap_or(program.name);
+    let name = match options.append_env_to_name {
+        Some(true) => match options.env.as_ref().and_then(|env| env.get("NODE_ENV")) {
+            Some(env) => format!("{name}-{env}"),
+            None => name,
+        },
+        _ => name,
+    };
+    let invalid = |message: String| Failure::new(Code::InvalidValue, message);
+    let instances_asked = options.instances.is_some();
+    let instances = match &options.instances {
+        Some(text) => cpus::instances(text, caller.cpus).map_err(|why| invalid(format!("{name}: {why}")))?,
+        None => 1,
+    };
+    let scripted = interpreter.as_deref();
+    let cluster = options.cluster.unwrap_or(instances_asked) && scripted.is_some_and(is_javascript);
+
+    let mut env = caller.env.clone();
+    match &options.filter_env {
+        Some(EnvFilter::All) => env.clear(),
+        Some(EnvFilter::Containing(parts)) => {
+            env.retain(|key, _| !parts.iter().any(|part| key.contains(part)))
+        }
+        None => {}
+    }
+    if scripted.is_some_and(is_python) {
+        // Without it, what a Python program prints would come when its buffer is full.
+        env.entry("PYTHONUNBUFFERED".to_owned()).or_insert_with(|| "1".to_owned());
+    }
+    env.insert("PWD".to_owned(), cwd.display().to_string());
+    let own = options.env.unwrap_or_default();
+    let own_env = own.keys().cloned().collect();
+    env.extend(own);
+
+    let mut interpreter_args = program.interpreter_args;
+    interpreter_args.extend(options.interpreter_args.unwrap_or_default());
+    if options.source_maps == Some(true) && scripted.is_some_and(is_javascript) {
+        interpreter_args.push("--enable-source-maps".to_owned());
+    }
+    let mut script = program.script;
+    let mut args = options.args.unwrap_or_default();
+    if program.shell && !args.is_empty() {
+        let words = shlex::try_join(args.iter().map(String::as_str))
+            .map_err(|_| invalid(format!("{name}: an argument holds a NUL character")))?;
+        script = format!("{script} {words}");
+        args.clear();
+    }
+    let version = match &program.folder {
+        Some(folder) => folder::version(folder),
+        None if program.shell || !scripted.is_some_and(is_javascript) => None,
+        None => Path::new(&script).parent().and_then(folder::version),
+    };
+    let file = |path: Option<String>| path.map(|path| file(&path, &cwd, caller));
+    Ok(AppSpec {
+        namespace: options.namespace.unwrap_or_else(|| "default".to_owned()),
+        shell: program.shell,
+        interpreter,
+        interpreter_args,
+        args,
+        own_env,
+        instances,
+        instances_asked,
+        cluster,
+        instance_var: options.instance_var,
+        increment_var: options.increment_var,
+        autostart: options.autostart.unwrap_or(true),
+        start_check_ms: options.start_check_ms,
+        wait_ready: options.wait_ready.unwrap_or(false),
+        listen_timeout_ms: options.listen_timeout_ms,
+        autorestart: options.autorestart.unwrap_or(true),
+        stop_exit_codes: options.stop_exit_codes.unwrap_or_default(),
+        min_uptime_ms: options.min_uptime_ms,
+        max_restarts: options.max_restarts,
+        restart_delay_ms: options.restart_delay_ms,
+        exp_backoff_restart_delay_ms: options.exp_backoff_restart_delay_ms,
+        max_memory_restart: options.max_memory_restart,
+        kill_signal: options.kill_signal,
+        kill_timeout_ms: options.kill_timeout_ms,
+        treekill: options.treekill.unwrap_or(true),
+        shutdown_with_message: options.shutdown_with_message.unwrap_or(false),
+        out_file: file(options.out_file),
+        error_file: file(options.error_file),
+        log_file: options.log_file.map(
+            |path| {
+                if path.is_empty() { path } else { self::file(&path, &cwd, caller) }
+            },
+        ),
+        merge_logs: options.merge_logs.unwrap_or(false),
+        disable_logs: options.disable_logs.unwrap_or(false),
+        log_json: options.log_json.unwrap_or(false),
+        log_date_format: options.log_date_format,
+        log_max_size: options.log_max_size,
+        log_retain: options.log_retain,
+        log_compress: options.log_compress,
+        log_rotate_interval: options.log_rotate_interval,
+        pid_file: file(options.pid_file),
+        cron_restart: options.cron_restart,
+        uid: options.uid,
+        gid: options.gid,
+        umask: options.umask,
+        nice: options.nice.unwrap_or(0),
+        max_open_files: options.max_open_files,
+        version,
+        username: caller.username.clone(),
+        extra: options.extra.unwrap_or_default(),
+        cwd: cwd.display().to_string(),
+        script,
+        name,
+        env,
+    })
+}
+
+/// A log or pid file; pm2's words for none become the null device.
+fn file(path: &str, cwd: &Path, caller: &Caller) -> String {
+    if path == "NULL" || path == "/dev/null" {
+        return "/dev/null".to_owned();
+    }
+    absolute(path, cwd, &caller.env).display().to_string()
+}

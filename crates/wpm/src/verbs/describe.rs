@@ -1,0 +1,231 @@
+//! `wpm describe`: everything about an app, values of its environment hidden.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::Path;
+
+use serde_json::Value;
+use wpm_client::{home, logs, metrics};
+use wpm_proto::ExitCode;
+use wpm_proto::app::AppSpec;
+use wpm_proto::view::{AppView, InstanceView};
+
+use super::Outcome;
+use super::list::{json, now_ms};
+use crate::cli::{Verb, arguments};
+use crate::complete;
+use crate::context::{Context, list};
+use crate::output;
+use crate::quantity::{show_duration, show_size};
+use crate::render::escape;
+use crate::render::list::{Look, glyph};
+use crate::render::rows::{self, Usages, health};
+use crate::render::style::{self, paint};
+
+pub(crate) const VERB: Verb = Verb {
+    name: "describe",
+    aliases: &["desc", "show", "info"],
+    about: "Show everything about an app",
+    examples: "  wpm describe web    command, restarts, logs, last words\n  wpm describe 0 --env\n  wpm describe web --json",
+    args: <Describe as clap::Args>::augment_args,
+    run,
+};
+
+/// Lines of stderr at the end.
+const LAST_LINES: usize = 5;
+/// Variables that are named.
+const SOME_ENV: usize = 12;
+/// What stands for a value.
+const MASK: &str = "••••••";
+
+#[derive(Debug, clap::Args)]
+struct Describe {
+    /// Name, id, namespace or /regex/
+    #[arg(required = true, value_name = "APP", add = complete::apps())]
+    targets: Vec<String>,
+    /// Show the values of the environment
+    #[arg(long)]
+    env: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
+    let describe: Describe = arguments(matches)?;
+    let mut client = context.daemon()?;
+    let mut apps = list(&mut client, describe.targets, true)?;
+    if !describe.env {
+        for spec in apps.iter_mut().filter_map(|app| app.spec.as_mut()) {
+            for value in spec.env.values_mut() {
+                MASK.clone_into(value);
+            }
+        }
+    }
+    let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
+    if describe.json {
+        output::json(&json(&apps, &usage, Value::Null))?;
+        return Ok(ExitCode::Ok);
+    }
+    let look = Look { width: output::width().unwrap_or(120), utf8: output::is_utf8() };
+    let texts: Vec<String> = apps.iter().map(|app| text(app, &usage, describe.env, now_ms(), look)).collect();
+    output::data(&texts.join("\n"))?;
+    Ok(ExitCode::Ok)
+}
+
+fn text(app: &AppView, usage: &Usages, with_env: bool, now: u64, look: Look) -> String {
+    let mut text = heading(app, usage, now, look);
+    if let Some(spec) = app.spec.as_deref() {
+        for (name, value) in facts(app, spec) {
+            let _ =
+                writeln!(text, "  {}  {}", paint(style::DIM, &format!("{name:<9}")), escape::clean(&value));
+        }
+        text.push_str(&environment(spec, with_env));
+    }
+    let _ = writeln!(text, "{}", paint(style::BOLD, "Instances"));
+    for instance in &app.instances {
+        text.push_str(&of_instance(instance, usage, now, look));
+    }
+    text.push_str(&logs_of(app));
+    text.push_str(&last_words(app));
+    text
+}
+
+fn heading(app: &AppView, usage: &Usages, now: u64, look: Look) -> String {
+    let rows = rows::rows(std::slice::from_ref(app), usage, now, false);
+    let Some(row) = rows.first() else { return String::new() };
+    let mut parts = vec![
+        format!("{} ({})", paint(style::BOLD, &row.name), row.id),
+        format!("{} {}", glyph(row.health, look), row.status),
+        format!("{} up", row.instances),
+    ];
+    parts.extend(Some(row.note.clone()).filter(|note| !note.is_empty()));
+    format!("{}\n", parts.join(if look.utf8 { " · " } else { ", " }))
+}
+
+/// What the app is, and what happens when it ends.
+fn facts(app: &AppView, spec: &AppSpec) -> Vec<(&'static str, String)> {
+    let mut command = Vec::new();
+    if spec.shell {
+        command.push(spec.script.clone());
+    } else {
+        let words =
+            spec.interpreter.iter().chain(&spec.interpreter_args).chain([&spec.script]).chain(&spec.args);
+        command.extend(
+            words.map(|word| shlex::try_quote(word).map_or_else(|_| word.clone(), |it| it.into_owned())),
+        );
+    }
+    let mode = format!("{} ×{}", if app.cluster { "cluster" } else { "fork" }, app.wanted);
+    let milliseconds = |it: u64| if it < 1000 { format!("{it}ms") } else { show_duration(it) };
+    let mut restart = vec![if spec.autorestart { "always".to_owned() } else { "never".to_owned() }];
+    if spec.autorestart {
+        if !spec.stop_exit_codes.is_empty() {
+            let codes: Vec<String> = spec.stop_exit_codes.iter().map(i32::to_string).collect();
+            restart.push(format!("not after exit {}", codes.join(", ")));
+        }
+        restart.extend(spec.restart_delay_ms.map(|delay| format!("delay {}", milliseconds(delay))));
+        restart.extend(
+            spec.exp_backoff_restart_delay_ms
+                .map(|delay| format!("growing delay from {}", milliseconds(delay))),
+        );
+        restart.push(format!("gives up after {} quick deaths", spec.max_restarts.unwrap_or(16)));
+    }
+    restart.extend(spec.max_memory_restart.map(|limit| format!("above {}", show_size(limit))));
+    restart.extend(spec.cron_restart.as_ref().map(|rule| format!("cron {rule}")));
+    let mut facts = vec![
+        ("command", command.join(" ")),
+        ("cwd", home::shorten(Path::new(&spec.cwd))),
+        ("mode", mode),
+        ("restart", restart.join(", ")),
+    ];
+    if spec.namespace != "default" {
+        facts.push(("namespace", spec.namespace.clone()));
+    }
+    facts.extend(app.version.clone().map(|version| ("version", version)));
+    let user = spec
+        .uid
+        .as_ref()
+        .map_or_else(|| app.username.clone(), |uid| format!("{uid} (started by {})", app.username));
+    facts.push(("user", user));
+    facts
+}
+
+fn environment(spec: &AppSpec, with_values: bool) -> String {
+    let label = |text: &str| format!("  {}  {text}\n", paint(style::DIM, "env      "));
+    if with_values {
+        return spec
+            .env
+            .iter()
+            .map(|(name, value)| label(&escape::clean(&format!("{name}={value}"))))
+            .collect();
+    }
+    let own: Vec<String> =
+        spec.own_env.iter().take(SOME_ENV).map(|name| escape::clean(&format!("{name}={MASK}"))).collect();
+    let others = spec.env.len().saturating_sub(own.len());
+    let more = format!("(+{others}, `--env` shows them)");
+    label(&own.into_iter().chain([more]).collect::<Vec<_>>().join("  "))
+}
+
+fn of_instance(instance: &InstanceView, usage: &Usages, now: u64, look: Look) -> String {
+    let mut parts = vec![format!("{} {}", glyph(health(&instance.status), look), instance.status)];
+    if instance.pid > 0 {
+        parts.push(format!("pid {}", instance.pid));
+        parts.push(format!("up {}", show_duration(now.saturating_sub(instance.started_ms))));
+    }
+    if let Some(used) = usage.get(&instance.id) {
+        let processes = if used.processes == 1 { "" } else { " in its processes" };
+        parts.push(format!("{:.1}% CPU, {}{processes}", used.cpu, show_size(used.memory)));
+    }
+    parts.push(format!("{} restarts", instance.restarts));
+    parts.extend(rows::why(instance));
+    if instance.log_errno != 0 {
+        parts.push(rows::log_trouble(instance));
+    }
+    let separator = if look.utf8 { " · " } else { ", " };
+    format!("  {:<3} id {:<4} {}\n", instance.index, instance.id, parts.join(separator))
+}
+
+fn logs_of(app: &AppView) -> String {
+    let mut text = format!("{}\n", paint(style::BOLD, "Logs"));
+    for source in logs::from_views(std::slice::from_ref(app)) {
+        let size = fs::metadata(&source.path)
+            .map_or_else(|_| "not there yet".to_owned(), |data| show_size(data.len()));
+        let _ = writeln!(text, "  {:<4} {} ({size})", source.stream.word(), home::shorten(&source.path));
+    }
+    text
+}
+
+/// The end of stderr of the instance that fares worst, if it fares badly.
+fn last_words(app: &AppView) -> String {
+    let worst = app.instances.iter().max_by_key(|instance| health(&instance.status));
+    let Some(worst) = worst.filter(|worst| health(&worst.status) >= rows::Health::Waiting) else {
+        return String::new();
+    };
+    let tail = File::open(&worst.error_file).and_then(|file| logs::tail(&file, 0, LAST_LINES));
+    let lines = tail.map(|tail| tail.lines).unwrap_or_default();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines: String = lines.iter().map(|line| format!("  {}\n", escape::line(line))).collect();
+    format!("{}\n{lines}", paint(style::BOLD, "Last stderr"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_the_environment_is_shown_unless_asked() {
+        let spec: AppSpec = serde_json::from_value(serde_json::json!({
+            "name": "web", "script": "/srv/web.js", "cwd": "/srv",
+            "env": {"TOKEN": "s3cret", "PATH": "/bin"}, "own_env": ["TOKEN"]
+        }))
+        .expect("a spec");
+        let hidden = environment(&spec, false);
+        assert!(
+            hidden.contains("TOKEN=••••••") && hidden.contains("+1") && !hidden.contains("s3cret"),
+            "{hidden}"
+        );
+        assert!(environment(&spec, true).contains("TOKEN=s3cret"));
+    }
+}

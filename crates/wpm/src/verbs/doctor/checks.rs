@@ -1,0 +1,252 @@
+//! The checks, each of one thing, in the order in which one depends on the other.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use wpm_client::home;
+use wpm_proto::home::Home;
+use wpm_proto::request::Op;
+use wpm_proto::response::Body;
+use wpm_proto::view::{AppView, DaemonView};
+
+use super::Finding;
+use crate::context::{Context, list};
+use crate::quantity::show_size;
+use crate::render::escape;
+use crate::render::rows::log_trouble;
+
+/// Open files below which many instances become difficult.
+const FEW_FILES: u64 = 4096;
+/// Free bytes below which a disk is called nearly full.
+const LITTLE_ROOM: u64 = 256 << 20;
+/// inotify instances and watches below which `logs` may run out.
+const FEW_INSTANCES: u64 = 64;
+const FEW_WATCHES: u64 = 8192;
+
+/// Everything.
+pub(super) fn all(context: &mut Context) -> Vec<Finding> {
+    let mut findings = vec![Finding::good(format!("wpm {}", env!("CARGO_PKG_VERSION")))];
+    let home = match context.home() {
+        Ok(home) => home,
+        Err(failure) => {
+            findings.push(Finding::bad(failure.message(), "set WPM_HOME to a folder of yours"));
+            return findings;
+        }
+    };
+    findings.push(of_home(&home));
+    findings.extend(socket(&home));
+    findings.extend(daemon(context));
+    findings.push(open_files());
+    findings.extend(room(&home));
+    findings.extend(inotify());
+    findings.push(lingering());
+    findings.push(clock());
+    findings
+}
+
+fn of_home(home: &Home) -> Finding {
+    let path = home::shorten(home.path());
+    match home::check(home) {
+        Ok(true) => {
+            let mode = fs::metadata(home.path()).map_or(0, |data| data.permissions().mode() & 0o777);
+            if mode & 0o077 == 0 {
+                Finding::good(format!("home {path}, mode {mode:03o}"))
+            } else {
+                Finding::doubtful(
+                    format!("home {path} can be read by others (mode {mode:03o})"),
+                    format!("chmod 700 {path}"),
+                )
+            }
+        }
+        Ok(false) => Finding::good(format!("home {path} does not exist yet")),
+        Err(error) => {
+            Finding::bad(error.to_string(), "make it yours and private, or set WPM_HOME to another folder")
+        }
+    }
+}
+
+fn socket(home: &Home) -> Option<Finding> {
+    let path = home.socket();
+    let data = fs::symlink_metadata(&path).ok()?;
+    let mode = data.permissions().mode() & 0o777;
+    let shown = home::shorten(&path);
+    Some(if !data.file_type().is_socket() {
+        Finding::bad(format!("{shown} is not a socket"), format!("rm {shown}"))
+    } else if mode & 0o077 != 0 {
+        Finding::doubtful(
+            format!("socket {shown} is open to others (mode {mode:03o})"),
+            format!("chmod 600 {shown}"),
+        )
+    } else {
+        Finding::good(format!("socket {shown}, mode {mode:03o}"))
+    })
+}
+
+fn daemon(context: &mut Context) -> Vec<Finding> {
+    let mut client = match context.running_daemon() {
+        Ok(Some(client)) => client,
+        Ok(None) => return vec![Finding::good("the daemon is not running; the next command starts it")],
+        Err(failure) => {
+            return vec![Finding::bad(failure.message(), "look at its log, `wpm env` says where")];
+        }
+    };
+    let mut findings = Vec::new();
+    match client.call(Op::Status, |_| ()) {
+        Ok(Body::Daemon { daemon }) => findings.extend(of_daemon(&daemon)),
+        Ok(_) => {}
+        Err(error) => {
+            let fix = "it may be stopped (`kill -CONT`) or overloaded; its keeper starts it again when it is killed";
+            return vec![Finding::bad(format!("the daemon does not answer: {error}"), fix)];
+        }
+    }
+    if let Ok(apps) = list(&mut client, Vec::new(), false) {
+        findings.extend(of_apps(&apps));
+    }
+    findings
+}
+
+fn of_daemon(daemon: &DaemonView) -> Vec<Finding> {
+    let own = env!("CARGO_PKG_VERSION");
+    let name = format!("daemon {}, pid {}, keeper {}", daemon.version, daemon.pid, daemon.keeper_pid);
+    let mut findings = vec![if daemon.version == own {
+        Finding::good(name)
+    } else {
+        Finding::doubtful(
+            format!("{name}, but this is wpm {own}"),
+            "`wpm kill` and a start take up the new one",
+        )
+    }];
+    if daemon.starts > 1 {
+        let text = format!("the daemon was started {} times by its keeper", daemon.starts);
+        findings.push(Finding::doubtful(text, "its log says why it ended, `wpm env` says where it is"));
+    }
+    if let Some(trouble) = &daemon.storage_trouble {
+        findings
+            .push(Finding::bad(format!("the state cannot be written: {trouble}"), "make room on that disk"));
+    }
+    let (open, limit) = daemon.descriptors;
+    if limit > 0 && open * 10 > limit * 8 {
+        findings.push(Finding::doubtful(
+            format!("the daemon has {open} of {limit} descriptors open"),
+            "raise the limit of open files where wpm is started",
+        ));
+    }
+    findings
+}
+
+fn of_apps(apps: &[AppView]) -> Vec<Finding> {
+    let troubled = apps.iter().flat_map(|app| app.instances.iter().map(move |instance| (app, instance)));
+    let mut findings: Vec<Finding> = troubled
+        .filter(|(_, instance)| instance.log_errno != 0)
+        .map(|(app, instance)| {
+            let name = escape::clean(&app.name);
+            Finding::bad(
+                format!("{name}/{}: {}", instance.index, log_trouble(instance)),
+                format!("make room for {}; writing goes on by itself", instance.out_file),
+            )
+        })
+        .collect();
+    let errored = |app: &&AppView| app.instances.iter().any(|instance| instance.status == "errored");
+    for app in apps.iter().filter(errored) {
+        let name = escape::clean(&app.name);
+        findings.push(Finding::doubtful(format!("{name} was given up"), format!("wpm describe {name}")));
+    }
+    findings
+}
+
+fn open_files() -> Finding {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    let text = format!("open files: {} (at most {})", shown(limit.current), shown(limit.maximum));
+    if limit.maximum.is_some_and(|maximum| maximum < FEW_FILES) {
+        Finding::doubtful(text, "raise it with `ulimit -n`, or LimitNOFILE= in the unit, for many instances")
+    } else {
+        Finding::good(text)
+    }
+}
+
+fn room(home: &Home) -> Vec<Finding> {
+    let mut folders = vec![home.path().to_owned()];
+    if let (Ok(logs), Ok(own)) = (fs::metadata(home.logs()), fs::metadata(home.path())) {
+        if logs.dev() != own.dev() {
+            folders.push(home.logs());
+        }
+    }
+    folders.iter().map(|folder| room_of(folder)).collect()
+}
+
+fn room_of(folder: &Path) -> Finding {
+    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let shown = home::shorten(folder);
+    let Ok(disk) = rustix::fs::statvfs(existing) else {
+        return Finding::doubtful(format!("cannot tell the free room of {shown}"), "is its disk mounted?");
+    };
+    let free = disk.f_bavail * disk.f_frsize;
+    let text = format!("{} free for {shown}", show_size(free));
+    if free == 0 || disk.f_files > 0 && disk.f_favail == 0 {
+        Finding::bad(
+            format!("no room left for {shown}"),
+            "delete something there; `wpm flush` empties the logs of apps",
+        )
+    } else if free < LITTLE_ROOM {
+        Finding::doubtful(text, "`wpm flush` empties the logs of apps")
+    } else {
+        Finding::good(text)
+    }
+}
+
+fn inotify() -> Vec<Finding> {
+    let limit = |name: &str| -> Option<u64> {
+        fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?.trim().parse().ok()
+    };
+    let checks = [("max_user_instances", FEW_INSTANCES), ("max_user_watches", FEW_WATCHES)];
+    let low = checks
+        .iter()
+        .filter_map(|(name, least)| limit(name).filter(|value| value < least).map(|value| (name, value)));
+    let mut findings: Vec<Finding> = low
+        .map(|(name, value)| {
+            let text =
+                format!("inotify {name} is only {value}: `wpm logs` may have to look instead of listen");
+            Finding::doubtful(text, format!("sysctl fs.inotify.{name}=65536"))
+        })
+        .collect();
+    if findings.is_empty() {
+        findings.push(Finding::good("inotify limits are high enough"));
+    }
+    findings
+}
+
+/// Under systemd, a user's processes end with the last session unless lingering is on.
+fn lingering() -> Finding {
+    let user = rustix::process::geteuid();
+    if user.is_root() || !Path::new("/run/systemd/system").exists() {
+        return Finding::good("nothing ends apps at logout");
+    }
+    let name = std::env::var("USER").unwrap_or_default();
+    if Path::new("/var/lib/systemd/linger").join(&name).exists() && !name.is_empty() {
+        return Finding::good("lingering is on: apps live on after logout");
+    }
+    let ends = fs::read_to_string("/etc/systemd/logind.conf")
+        .is_ok_and(|text| text.lines().any(|line| line.trim().eq_ignore_ascii_case("KillUserProcesses=yes")));
+    if ends {
+        Finding::bad(
+            "systemd ends your processes at logout (KillUserProcesses=yes)",
+            "loginctl enable-linger",
+        )
+    } else {
+        Finding::doubtful("lingering is off: nothing of yours starts at boot", "loginctl enable-linger")
+    }
+}
+
+fn clock() -> Finding {
+    let year = jiff::Zoned::now().year();
+    if (2024..2100).contains(&year) {
+        Finding::good(format!("clock: {}", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S %:z")))
+    } else {
+        Finding::bad(
+            format!("the clock says that it is {year}"),
+            "set it; cron rules and log times depend on it",
+        )
+    }
+}

@@ -1,0 +1,280 @@
+//! The options that describe an app: pm2's names and short forms, and a few of wpm's own.
+//!
+//! Only reads what was typed into [`AppOptions`]; checks form, not sense.
+
+use std::collections::BTreeMap;
+
+use clap::builder::ValueParser;
+
+use crate::options::{AppOptions, EnvFilter, TIME_FORMAT, split_words};
+use crate::quantity::{parse_duration, parse_size};
+use crate::signals;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AppFlags {
+    /// Name of the app
+    #[arg(short, long, help_heading = "What it is")]
+    pub(crate) name: Option<String>,
+    /// Namespace of the app
+    #[arg(long, help_heading = "What it is")]
+    namespace: Option<String>,
+    /// Working directory
+    #[arg(long, value_name = "DIR", help_heading = "What it is")]
+    cwd: Option<String>,
+    /// Instances: a number, `max` or 0 for one per CPU, -1 for one less
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, help_heading = "What it is")]
+    pub(crate) instances: Option<String>,
+    /// Program that runs the file; `none` executes it directly
+    #[arg(long, value_name = "PROGRAM", help_heading = "What it is")]
+    interpreter: Option<String>,
+    /// Arguments of the interpreter
+    #[arg(
+        long,
+        alias = "node-args",
+        value_name = "ARGS",
+        allow_hyphen_values = true,
+        help_heading = "What it is"
+    )]
+    interpreter_args: Option<String>,
+    /// Variable whose value grows by the instance's index
+    #[arg(long, value_name = "NAME", help_heading = "What it is")]
+    increment_var: Option<String>,
+    /// Variable that carries the instance's index
+    #[arg(long, value_name = "NAME", help_heading = "What it is")]
+    instance_var: Option<String>,
+    /// Variable for the app
+    #[arg(long = "set-env", value_name = "NAME=VALUE", help_heading = "What it is")]
+    set_env: Vec<String>,
+    /// Do not hand on variables whose name contains this
+    #[arg(long, value_name = "PART", help_heading = "What it is")]
+    filter_env: Vec<String>,
+    /// Run as this user
+    #[arg(long, alias = "user", value_name = "USER", help_heading = "What it is")]
+    uid: Option<String>,
+    /// Run as this group
+    #[arg(long, value_name = "GROUP", help_heading = "What it is")]
+    gid: Option<String>,
+    /// File mode mask, octal
+    #[arg(long, value_name = "MASK", value_parser = ValueParser::new(umask), help_heading = "What it is")]
+    umask: Option<u32>,
+    /// Nice value
+    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "What it is")]
+    nice: Option<i32>,
+    /// Limit of open files
+    #[arg(long, value_name = "N", help_heading = "What it is")]
+    max_open_files: Option<u64>,
+    /// Run in fork mode, not as a cluster
+    #[arg(short = 'x', long, help_heading = "What it is")]
+    execute_command: bool,
+
+    /// File for stdout
+    #[arg(short, long, value_name = "FILE", help_heading = "Logs")]
+    output: Option<String>,
+    /// File for stderr
+    #[arg(short, long, value_name = "FILE", help_heading = "Logs")]
+    error: Option<String>,
+    /// One file for both [default: NAME.log in the log folder]
+    #[arg(short, long, value_name = "FILE", num_args = 0..=1, default_missing_value = "", help_heading = "Logs")]
+    log: Option<String>,
+    /// All instances into the same files
+    #[arg(long, alias = "combine-logs", help_heading = "Logs")]
+    merge_logs: bool,
+    /// Put the time before each line
+    #[arg(long, help_heading = "Logs")]
+    time: bool,
+    /// Format of that time, such as `YYYY-MM-DD HH:mm:ss`
+    #[arg(long, value_name = "FORMAT", help_heading = "Logs")]
+    log_date_format: Option<String>,
+    /// `json` writes each line as JSON
+    #[arg(long, value_name = "TYPE", help_heading = "Logs")]
+    log_type: Option<String>,
+    /// Keep no logs
+    #[arg(long, help_heading = "Logs")]
+    disable_logs: bool,
+    /// Rotate a log of this size
+    #[arg(long, value_name = "SIZE", value_parser = ValueParser::new(parse_size), help_heading = "Logs")]
+    log_max_size: Option<u64>,
+    /// Keep so many rotated logs
+    #[arg(long, value_name = "N", help_heading = "Logs")]
+    log_retain: Option<u32>,
+    /// Compress rotated logs
+    #[arg(long, help_heading = "Logs")]
+    log_compress: bool,
+    /// Rotate by a cron rule
+    #[arg(long, value_name = "CRON", help_heading = "Logs")]
+    log_rotate_interval: Option<String>,
+    /// File for the process id
+    #[arg(short, long, value_name = "FILE", help_heading = "Logs")]
+    pid: Option<String>,
+
+    /// Do not restart it when it ends
+    #[arg(long, help_heading = "Restarts")]
+    no_autorestart: bool,
+    /// Add it to the list without starting it
+    #[arg(long, help_heading = "Restarts")]
+    no_autostart: bool,
+    /// Do not restart it after these exit codes
+    #[arg(long, value_name = "CODE", num_args = 1.., value_delimiter = ',', allow_negative_numbers = true, help_heading = "Restarts")]
+    stop_exit_codes: Option<Vec<i32>>,
+    /// Give up after so many quick deaths
+    #[arg(long, value_name = "N", help_heading = "Restarts")]
+    max_restarts: Option<u32>,
+    /// A death before this time is a quick one
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Restarts")]
+    min_uptime: Option<u64>,
+    /// Wait before each restart
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Restarts")]
+    restart_delay: Option<u64>,
+    /// Wait longer before each further restart
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Restarts")]
+    exp_backoff_restart_delay: Option<u64>,
+    /// Restart it when its processes use more memory
+    #[arg(long, value_name = "SIZE", value_parser = ValueParser::new(parse_size), help_heading = "Restarts")]
+    max_memory_restart: Option<u64>,
+    /// Restart it by a cron rule; 0 removes the rule
+    #[arg(short, long, alias = "cron", value_name = "CRON", help_heading = "Restarts")]
+    cron_restart: Option<String>,
+
+    /// Time between the first signal of a stop and SIGKILL
+    #[arg(short, long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
+    kill_timeout: Option<u64>,
+    /// First signal of a stop
+    #[arg(long, value_name = "SIGNAL", value_parser = ValueParser::new(signals::parse), help_heading = "Start and stop")]
+    kill_signal: Option<i32>,
+    /// Stop by a message `shutdown` instead of a signal
+    #[arg(long, help_heading = "Start and stop")]
+    shutdown_with_message: bool,
+    /// Stop the main process only
+    #[arg(long, help_heading = "Start and stop")]
+    no_treekill: bool,
+    /// Wait until the app says that it is ready
+    #[arg(long, help_heading = "Start and stop")]
+    wait_ready: bool,
+    /// How long to wait for that
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
+    listen_timeout: Option<u64>,
+    /// A start has succeeded when the app lives so long
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
+    start_check: Option<u64>,
+
+    #[command(flatten)]
+    accepted: Accepted,
+}
+
+/// Options of pm2 that are taken and have no effect here.
+#[derive(Debug, clap::Args)]
+struct Accepted {
+    /// Node source maps
+    #[arg(long, hide = true)]
+    source_map_support: bool,
+    #[arg(long, hide = true)]
+    disable_source_map_support: bool,
+    #[arg(long, hide = true)]
+    no_vizion: bool,
+    #[arg(long, hide = true)]
+    no_pmx: bool,
+    #[arg(long, hide = true)]
+    no_automation: bool,
+    #[arg(long, hide = true)]
+    trace: bool,
+    #[arg(long, hide = true)]
+    disable_trace: bool,
+    #[arg(long, hide = true)]
+    v8: bool,
+    #[arg(long, hide = true)]
+    event_loop_inspector: bool,
+    #[arg(long, hide = true)]
+    deep_monitoring: bool,
+    #[arg(short, long, hide = true)]
+    write: bool,
+    #[arg(short, long, hide = true)]
+    mini_list: bool,
+    #[arg(long, hide = true)]
+    parallel: Option<u32>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    watch: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    ignore_watch: Option<String>,
+    #[arg(long, hide = true)]
+    watch_delay: Option<String>,
+    #[arg(long, hide = true)]
+    ext: Option<String>,
+}
+
+fn umask(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text.trim_start_matches("0o"), 8)
+        .ok()
+        .filter(|mask| *mask <= 0o777)
+        .ok_or_else(|| format!("`{text}` is not a umask such as 027"))
+}
+
+impl AppFlags {
+    /// Options that were typed and do nothing yet, to be said.
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
+        let accepted = &self.accepted;
+        let watch =
+            accepted.watch.is_some() || accepted.ignore_watch.is_some() || accepted.watch_delay.is_some();
+        watch.then_some("--watch").into_iter().collect()
+    }
+
+    /// The settings that were typed, `args` being what stands behind `--`.
+    pub(crate) fn into_options(self, args: Vec<String>) -> Result<AppOptions, String> {
+        let mut env = BTreeMap::new();
+        for pair in &self.set_env {
+            let (name, value) =
+                pair.split_once('=').ok_or_else(|| format!("--set-env {pair}: not NAME=VALUE"))?;
+            env.insert(name.to_owned(), value.to_owned());
+        }
+        let interpreter_args = self.interpreter_args.as_deref().map(split_words).transpose()?;
+        let log_date_format = self.log_date_format.or_else(|| self.time.then(|| TIME_FORMAT.to_owned()));
+        Ok(AppOptions {
+            name: self.name,
+            namespace: self.namespace,
+            cwd: self.cwd,
+            args: Some(args).filter(|args| !args.is_empty()),
+            interpreter: self.interpreter,
+            interpreter_args,
+            cluster: self.execute_command.then_some(false),
+            instances: self.instances,
+            env: Some(env).filter(|env| !env.is_empty()),
+            filter_env: Some(self.filter_env).filter(|parts| !parts.is_empty()).map(EnvFilter::Containing),
+            instance_var: self.instance_var,
+            increment_var: self.increment_var,
+            autostart: self.no_autostart.then_some(false),
+            start_check_ms: self.start_check,
+            wait_ready: self.wait_ready.then_some(true),
+            listen_timeout_ms: self.listen_timeout,
+            autorestart: self.no_autorestart.then_some(false),
+            stop_exit_codes: self.stop_exit_codes,
+            min_uptime_ms: self.min_uptime,
+            max_restarts: self.max_restarts,
+            restart_delay_ms: self.restart_delay,
+            exp_backoff_restart_delay_ms: self.exp_backoff_restart_delay,
+            max_memory_restart: self.max_memory_restart,
+            kill_signal: self.kill_signal,
+            kill_timeout_ms: self.kill_timeout,
+            treekill: self.no_treekill.then_some(false),
+            shutdown_with_message: self.shutdown_with_message.then_some(true),
+            out_file: self.output,
+            error_file: self.error,
+            log_file: self.log,
+            merge_logs: self.merge_logs.then_some(true),
+            disable_logs: self.disable_logs.then_some(true),
+            log_json: self.log_type.map(|kind| kind == "json"),
+            log_date_format,
+            log_max_size: self.log_max_size,
+            log_retain: self.log_retain,
+            log_compress: self.log_compress.then_some(true),
+            log_rotate_interval: self.log_rotate_interval,
+            pid_file: self.pid,
+            cron_restart: self.cron_restart,
+            uid: self.uid,
+            gid: self.gid,
+            umask: self.umask,
+            nice: self.nice,
+            max_open_files: self.max_open_files,
+            source_maps: self.accepted.source_map_support.then_some(true),
+            ..AppOptions::default()
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! `wpm jlist`: the list as JSON in pm2's shape, in one line.
+
+use wpm_client::metrics;
+use wpm_proto::ExitCode;
+
+use super::Outcome;
+use crate::cli::Verb;
+use crate::context::{Context, list};
+use crate::failure::Failure;
+use crate::output;
+use crate::render::pm2;
+
+pub(crate) const VERB: Verb = Verb {
+    name: "jlist",
+    aliases: &[],
+    about: "Print the list as JSON in the shape of pm2",
+    examples: "  wpm jlist           for programs that read `pm2 jlist`, environment included",
+    args: |command| command,
+    run,
+};
+
+fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
+    output::line(&value(context)?.to_string())?;
+    Ok(ExitCode::Ok)
+}
+
+/// The array.
+pub(super) fn value(context: &mut Context) -> Result<serde_json::Value, Failure> {
+    let mut client = context.daemon()?;
+    let apps = list(&mut client, Vec::new(), true)?;
+    let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
+    Ok(pm2::list(&apps, &usage))
+}

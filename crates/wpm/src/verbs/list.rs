@@ -1,0 +1,242 @@
+//! `wpm list`: the table of apps; once, or again at every change.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use wpm_client::subscribe::Subscription;
+use wpm_client::{Client, metrics};
+use wpm_proto::ExitCode;
+use wpm_proto::view::AppView;
+
+use super::Outcome;
+use crate::cli::{Verb, arguments};
+use crate::complete;
+use crate::context::{Context, list};
+use crate::failure::{Code, Failure};
+use crate::interrupt;
+use crate::output;
+use crate::quantity::{show_duration, show_size};
+use crate::render::list::{Look, draw};
+use crate::render::rows::{self, Field, Row, Usages};
+use crate::render::style::{self, paint};
+
+pub(crate) const VERB: Verb = Verb {
+    name: "list",
+    aliases: &["ls", "l", "ps", "status"],
+    about: "Show the apps and how they are",
+    examples: "  wpm list                     one row for each app\n  wpm list --instances         one for each instance\n  \
+               wpm list --sort memory:desc\n  wpm list --watch             again at every change\n  wpm list --json",
+    args: <List as clap::Args>::augment_args,
+    run,
+};
+
+/// Time between two looks at CPU and memory while watching.
+const TICK: Duration = Duration::from_secs(1);
+/// Columns where nobody says how many there are.
+const DEFAULT_WIDTH: u16 = 120;
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Name, id, namespace or /regex/; none = every app
+    #[arg(value_name = "APP", add = complete::apps())]
+    targets: Vec<String>,
+    /// One row for each instance
+    #[arg(short, long)]
+    instances: bool,
+    /// Field to sort by, with `:asc` or `:desc`
+    #[arg(long, value_name = "FIELD", value_parser = clap::builder::ValueParser::new(sort_order), default_value = "name")]
+    sort: (Field, bool),
+    /// Draw it again at every change
+    #[arg(short, long)]
+    watch: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Only the ids
+    #[arg(short, long)]
+    quiet: bool,
+    /// A few lines for each instance instead of a table
+    #[arg(short, long)]
+    mini_list: bool,
+}
+
+fn sort_order(text: &str) -> Result<(Field, bool), String> {
+    let (field, order) = text.split_once(':').unwrap_or((text, "asc"));
+    let descending = match order {
+        "asc" => false,
+        "desc" => true,
+        _ => return Err(format!("`{order}` is neither asc nor desc")),
+    };
+    let known = <Field as clap::ValueEnum>::value_variants()
+        .iter()
+        .filter_map(|field| Some(clap::ValueEnum::to_possible_value(field)?.get_name().to_owned()));
+    <Field as clap::ValueEnum>::from_str(field, true)
+        .map(|field| (field, descending))
+        .map_err(|_| format!("the list can be sorted by {}", known.collect::<Vec<_>>().join(", ")))
+}
+
+fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
+    let list: List = arguments(matches)?;
+    if list.watch {
+        return watch(&list, context);
+    }
+    let mut client = context.daemon()?;
+    let view = look(&mut client, &list)?;
+    output::data(&view)?;
+    Ok(ExitCode::Ok)
+}
+
+/// Asks and draws once.
+fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
+    let apps = match list(client, options.targets.clone(), false) {
+        // A list of nothing is a list.
+        Err(failure) if failure.is(Code::NoApps) => Vec::new(),
+        apps => apps?,
+    };
+    let instances = || apps.iter().flat_map(|app| &app.instances);
+    if options.quiet {
+        let mut ids: Vec<u32> = instances().map(|instance| instance.id).collect();
+        ids.sort_unstable();
+        return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
+    }
+    let usage = metrics::measure(client.home(), instances());
+    if options.json {
+        let daemon =
+            client.welcome().map(|welcome| json!({ "version": welcome.version, "pid": welcome.pid }));
+        return Ok(format!("{}\n", json(&apps, &usage, daemon.unwrap_or(Value::Null))));
+    }
+    if apps.is_empty() {
+        if output::stdout_is_terminal() {
+            return Ok(format!("no apps yet: {}\n", paint(style::COMMAND, "wpm start FILE")));
+        }
+    }
+    let mut rows = rows::rows(&apps, &usage, now_ms(), options.instances || options.mini_list);
+    rows::sort(&mut rows, options.sort.0, options.sort.1);
+    if options.mini_list {
+        return Ok(rows.iter().map(mini).collect());
+    }
+    let look = Look { width: output::width().unwrap_or(DEFAULT_WIDTH), utf8: output::is_utf8() };
+    let mut text = draw(&rows, look);
+    if output::stdout_is_terminal() && look.width >= 60 {
+        text.push_str(&host_line(client, &apps));
+    }
+    Ok(text)
+}
+
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// wpm's own JSON: the daemon's view with the usage of each instance.
+pub(super) fn json(apps: &[AppView], usage: &Usages, daemon: Value) -> Value {
+    let mut apps = json!(apps);
+    for instance in
+        apps.as_array_mut().into_iter().flatten().filter_map(|app| app["instances"].as_array_mut()).flatten()
+    {
+        let id = instance["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let used = id.and_then(|id| usage.get(&id));
+        instance["cpu"] = json!(used.map(|usage| (usage.cpu * 10.0).round() / 10.0));
+        instance["memory"] = json!(used.map(|usage| usage.memory));
+        instance["processes"] = json!(used.map(|usage| usage.processes));
+    }
+    json!({ "schema": 1, "daemon": daemon, "apps": apps })
+}
+
+fn host_line(client: &Client, apps: &[AppView]) -> String {
+    let online = apps.iter().filter(|app| app.instances.iter().any(|it| it.status == "online")).count();
+    let mut parts = Vec::new();
+    if let Some(name) = rustix::system::uname().nodename().to_str().ok().filter(|name| !name.is_empty()) {
+        parts.push(format!("host {name}"));
+    }
+    if let Ok(load) = sysinfo::System::load_average() {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        parts.push(format!("load {:.2}/{cpus}", load.one));
+    }
+    if let Ok(mut system) = sysinfo::System::new() {
+        system.refresh_memory();
+        let used = system.total_memory().saturating_sub(system.available_memory());
+        parts.push(format!("mem {} of {}", show_size(used), show_size(system.total_memory())));
+    }
+    if let Some(welcome) = client.welcome() {
+        parts.push(format!("daemon {} pid {}", welcome.version, welcome.pid));
+    }
+    parts.push(format!("{} app{}, {online} online", apps.len(), if apps.len() == 1 { "" } else { "s" }));
+    let separator = if output::is_utf8() { " · " } else { ", " };
+    format!("{}\n", paint(style::DIM, &format!(" {}", parts.join(separator))))
+}
+
+/// pm2's list for narrow places.
+fn mini(row: &Row) -> String {
+    let usage = row.usage.unwrap_or_default();
+    let lines = [
+        ("namespace", row.namespace.clone()),
+        ("version", if row.version.is_empty() { "N/A".to_owned() } else { row.version.clone() }),
+        ("pid", row.pid.to_string()),
+        ("pm2 id", row.id.clone()),
+        ("status", row.status.clone()),
+        ("mode", row.mode.to_owned()),
+        ("restarted", row.restarts.to_string()),
+        ("uptime", row.uptime.map_or_else(|| "0".to_owned(), show_duration)),
+        ("memory usage", show_size(usage.memory)),
+        ("cpu usage", format!("{:.1}%", usage.cpu)),
+    ];
+    let lines: String = lines.iter().map(|(name, value)| format!("{name} : {value}\n")).collect();
+    format!("+--- {}\n{lines}", row.name)
+}
+
+/// Draws again at every event and every second, until the reader goes or Ctrl-C comes.
+fn watch(options: &List, context: &mut Context) -> Outcome {
+    interrupt::end_on_interrupt(None);
+    let mut client = context.daemon()?;
+    let mut events = Subscription::open(context.daemon()?)?;
+    let clear = output::stdout_is_terminal() && !options.json;
+    loop {
+        let view = look(&mut client, options)?;
+        if clear {
+            // Overwritten line by line: clearing first would flicker.
+            let mut stdout = anstream::stdout().lock();
+            let lines: String = view.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+            write!(stdout, "\x1b[H{lines}\x1b[J")?;
+            stdout.flush()?;
+        } else {
+            output::data(&view)?;
+        }
+        await_change(&mut events)?;
+    }
+}
+
+/// Waits for an event, but no longer than a tick.
+fn await_change(events: &mut Subscription) -> Result<(), Failure> {
+    let mut changed = false;
+    while events.next_ready()?.is_some() {
+        changed = true;
+    }
+    if changed {
+        return Ok(());
+    }
+    let limit = rustix::event::Timespec::try_from(TICK).unwrap_or_default();
+    let ready = {
+        let fd = events.fd();
+        let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&limit)).unwrap_or(0) > 0
+    };
+    if ready {
+        events.fill()?;
+        while events.next_ready()?.is_some() {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sort_orders() {
+        assert_eq!(sort_order("memory:desc"), Ok((Field::Memory, true)));
+        assert_eq!(sort_order("Name"), Ok((Field::Name, false)));
+        assert!(sort_order("colour").is_err() && sort_order("name:up").is_err());
+    }
+}

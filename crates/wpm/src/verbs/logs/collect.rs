@@ -1,0 +1,259 @@
+//! Which files are shown, and their last lines.
+//!
+//! Asks the daemon if it is up, else the disk. Invariant: a file that is shown once stays, whatever
+//! happens to its app.
+
+use std::fs::File;
+
+use wpm_client::logs::{self as files, Line, Source, Tail};
+use wpm_client::{Client, Options, Start, saved_apps};
+use wpm_proto::home::Home;
+use wpm_proto::view::AppView;
+
+use super::Logs;
+use super::format::Printer;
+use crate::context::list;
+use crate::failure::{Code, Failure};
+
+/// Where the files are known from.
+pub(super) struct Known {
+    home: Home,
+    targets: Vec<Target>,
+    stamped: Vec<String>,
+    online: bool,
+}
+
+/// A target, for matching without a daemon.
+enum Target {
+    All,
+    Pattern(regex::Regex),
+    Text(String),
+}
+
+impl Known {
+    pub(super) fn new(home: Home, targets: &[String]) -> Result<Self, Failure> {
+        let targets = targets.iter().map(|target| parse(target)).collect::<Result<_, _>>()?;
+        Ok(Self { home, targets, stamped: Vec::new(), online: false })
+    }
+
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Apps whose lines carry their own time.
+    pub(super) fn stamped(&self) -> &[String] {
+        &self.stamped
+    }
+
+    /// Whether the last look was answered by a daemon.
+    pub(super) const fn online(&self) -> bool {
+        self.online
+    }
+
+    /// Why there is nothing.
+    pub(super) fn missing(&self, targets: &[String]) -> String {
+        let hint = if self.online { "" } else { " (the daemon is not running)" };
+        format!("no app or log matches {}{hint}", targets.join(", "))
+    }
+
+    /// Adds files that were not known; gives their positions.
+    pub(super) fn refresh(
+        &mut self,
+        sources: &mut Vec<Source>,
+        wanted: impl Fn(&Source) -> bool,
+    ) -> Result<Vec<usize>, Failure> {
+        let options = Options { start: Start::Never, ..Options::default() };
+        let answer = match Client::open(self.home.clone(), options) {
+            Ok(mut client) => Some(list(&mut client, Vec::new(), false)),
+            Err(_) => None,
+        };
+        let found = match answer {
+            Some(Ok(apps)) => {
+                self.online = true;
+                self.stamped = apps.iter().filter(|app| app.stamped).map(|app| app.name.clone()).collect();
+                files::from_views(&self.matching(apps))
+            }
+            // A daemon that does not answer must not keep anybody from the logs.
+            _ => {
+                self.online = false;
+                let found = files::from_disk(&self.home, &saved_apps(&self.home));
+                found.into_iter().filter(|source| self.matches(source)).collect()
+            }
+        };
+        Ok(files::merge_sources(sources, found.into_iter().filter(|source| wanted(source)).collect()))
+    }
+
+    /// The apps that are meant, with only the instances that are.
+    fn matching(&self, apps: Vec<AppView>) -> Vec<AppView> {
+        if self.targets.is_empty() {
+            return apps;
+        }
+        let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
+        apps.into_iter()
+            .filter_map(|mut app| {
+                let whole = self.targets.iter().any(|target| target.means(&app.name, &app.namespace));
+                if !whole {
+                    app.instances.retain(|instance| {
+                        let by_id = |text: &String| !names.contains(text) && text.parse() == Ok(instance.id);
+                        self.targets.iter().any(|target| match target {
+                            Target::Text(text) => by_id(text) || is_one(text, &app.name, instance.index),
+                            _ => false,
+                        })
+                    });
+                }
+                (whole || !app.instances.is_empty()).then_some(app)
+            })
+            .collect()
+    }
+
+    fn matches(&self, source: &Source) -> bool {
+        self.targets.is_empty()
+            || self.targets.iter().any(|target| {
+                target.means(&source.app, &source.namespace)
+                    || match target {
+                        Target::Text(text) => {
+                            source.id.is_some_and(|id| text.parse() == Ok(id))
+                                || source.index.is_some_and(|index| is_one(text, &source.app, index))
+                        }
+                        _ => false,
+                    }
+            })
+    }
+}
+
+/// Whether a target is one instance, as `web/1`.
+fn is_one(text: &str, app: &str, index: u32) -> bool {
+    text.rsplit_once(['/', ':']).is_some_and(|(name, number)| name == app && number.parse() == Ok(index))
+}
+
+fn parse(target: &str) -> Result<Target, Failure> {
+    if target == "all" {
+        return Ok(Target::All);
+    }
+    match target
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_suffix('/'))
+        .filter(|pattern| !pattern.is_empty())
+    {
+        Some(pattern) => regex::Regex::new(pattern).map(Target::Pattern).map_err(|error| {
+            Failure::new(Code::Usage, format!("`{target}` is not a regular expression: {error}"))
+        }),
+        None if target.contains('*') => {
+            let pattern = format!("^{}$", regex::escape(target).replace("\\*", ".*"));
+            regex::Regex::new(&pattern)
+                .map(Target::Pattern)
+                .map_err(|error| Failure::new(Code::Usage, error.to_string()))
+        }
+        None => Ok(Target::Text(target.to_owned())),
+    }
+}
+
+impl Target {
+    fn means(&self, app: &str, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Pattern(pattern) => pattern.is_match(app),
+            Self::Text(text) => app == text || namespace == text,
+        }
+    }
+}
+
+/// Prints the last lines of every file in one order; gives the offsets where following begins.
+pub(super) fn tails(
+    sources: &[Source],
+    count: usize,
+    logs: &Logs,
+    printer: &mut Printer,
+) -> Result<Vec<u64>, Failure> {
+    let mut starts = Vec::with_capacity(sources.len());
+    let mut piles = Vec::new();
+    for (position, source) in sources.iter().enumerate() {
+        let Ok(file) = File::open(&source.path) else {
+            starts.push(0);
+            continue;
+        };
+        let changed = file.metadata().and_then(|data| data.modified()).ok();
+        let changed =
+            changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+        let changed = i64::try_from(changed.as_millis()).unwrap_or(i64::MAX);
+        // What is filtered is read whole, or too little would be left.
+        let read = if logs.grep.is_some() || logs.since.is_some() { usize::MAX } else { count };
+        let Tail { mut lines, partial, end } = files::tail(&file, 0, read)?;
+        if logs.nostream && !partial.is_empty() {
+            lines.push(partial);
+        }
+        starts.push(end);
+        if let Some(since) = logs.since {
+            lines = newer(lines, since, changed);
+        }
+        if let Some(pattern) = &logs.grep {
+            lines.retain(|line| pattern.is_match(line));
+        }
+        lines.drain(..lines.len().saturating_sub(count));
+        piles.push((position, lines, changed));
+    }
+    printer.fit(sources);
+    let lines: Vec<Line> = files::merge(piles);
+    printer.print(sources, &lines, None)?;
+    Ok(starts)
+}
+
+/// The lines from the first that is new enough on. Lines without a time go with the one before.
+fn newer(lines: Vec<Vec<u8>>, since: i64, changed: i64) -> Vec<Vec<u8>> {
+    if changed < since {
+        return Vec::new();
+    }
+    let mut current = None;
+    lines
+        .into_iter()
+        .filter(|line| {
+            current = files::stamp(line).or(current);
+            current.is_none_or(|at| at >= since)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(app: &str, index: Option<u32>) -> Source {
+        Source {
+            app: app.into(),
+            namespace: "shop".into(),
+            id: Some(7),
+            index,
+            stream: files::Stream::Out,
+            path: "/x".into(),
+        }
+    }
+
+    #[test]
+    fn targets_without_a_daemon() {
+        let known = |targets: &[&str]| {
+            let targets: Vec<String> = targets.iter().map(|it| (*it).to_owned()).collect();
+            Known::new(Home::new("/nonexistent"), &targets).expect("understood")
+        };
+        let web = source("web", Some(1));
+        for target in ["web", "shop", "7", "/^w/", "w*", "web/1", "web:1", "all"] {
+            assert!(known(&[target]).matches(&web), "{target}");
+        }
+        for target in ["we", "8", "/^x/", "web/2"] {
+            assert!(!known(&[target]).matches(&web), "{target}");
+        }
+        assert!(known(&[]).matches(&web));
+        assert!(Known::new(Home::new("/"), &["/(/".into()]).is_err());
+    }
+
+    #[test]
+    fn older_lines_are_left_out() {
+        let lines: Vec<Vec<u8>> = ["2026-01-31T10:00:00Z a", "  b", "2026-01-31T10:00:05Z c", "  d"]
+            .iter()
+            .map(|line| line.as_bytes().to_vec())
+            .collect();
+        let at = 1_769_853_603_000;
+        assert_eq!(newer(lines.clone(), at, at).len(), 2);
+        assert_eq!(newer(lines, at, at - 1).len(), 0);
+        assert_eq!(newer(vec![b"no time".to_vec()], at, at + 1).len(), 1);
+    }
+}

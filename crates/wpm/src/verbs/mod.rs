@@ -1,0 +1,70 @@
+//! One file for each command, named after it.
+//!
+//! A verb reads its arguments, asks the daemon, says what came of it. Nothing here decides about apps.
+
+mod cleardump;
+mod completion;
+mod delete;
+mod describe;
+mod doctor;
+mod env;
+mod flags;
+mod flush;
+mod id;
+mod jlist;
+mod kill;
+mod list;
+mod logs;
+mod pid;
+mod ping;
+mod prettylist;
+mod reload_logs;
+mod reset;
+mod restart;
+mod resurrect;
+mod save;
+mod scale;
+mod send;
+mod send_signal;
+mod start;
+mod stop;
+mod targets;
+mod version;
+
+use wpm_proto::ExitCode;
+
+use crate::cli::Verb;
+use crate::failure::Failure;
+
+/// How a command ends.
+pub(crate) type Outcome = Result<ExitCode, Failure>;
+
+/// Every command, in the order of the help.
+pub(crate) const VERBS: &[Verb] = &[
+    start::VERB,
+    stop::VERB,
+    restart::VERB,
+    delete::VERB,
+    scale::VERB,
+    list::VERB,
+    describe::VERB,
+    logs::VERB,
+    reset::VERB,
+    env::VERB,
+    pid::VERB,
+    id::VERB,
+    jlist::VERB,
+    prettylist::VERB,
+    flush::VERB,
+    reload_logs::VERB,
+    send_signal::VERB,
+    send::VERB,
+    save::VERB,
+    resurrect::VERB,
+    cleardump::VERB,
+    ping::VERB,
+    kill::VERB,
+    doctor::VERB,
+    version::VERB,
+    completion::VERB,
+];

@@ -1,0 +1,31 @@
+//! `wpm resurrect`: starts what was saved and is not in the list.
+
+use wpm_proto::request::Op;
+
+use super::Outcome;
+use super::targets::Waiting;
+use crate::cli::{Verb, arguments};
+use crate::context::Context;
+use crate::outcome::{Words, carry_out};
+
+pub(crate) const VERB: Verb = Verb {
+    name: "resurrect",
+    aliases: &[],
+    about: "Start what was saved and is not in the list",
+    examples: "  wpm resurrect       after a reboot",
+    args: <Arguments as clap::Args>::augment_args,
+    run,
+};
+
+#[derive(Debug, clap::Args)]
+struct Arguments {
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
+    let Arguments { waiting } = arguments(matches)?;
+    let mut client = context.daemon()?;
+    let words = Words { doing: "starting", noun: "start asked for", hints: false };
+    carry_out(context, &mut client, Op::Resurrect { wait: !waiting.no_wait }, words, None, waiting.quiet)
+}

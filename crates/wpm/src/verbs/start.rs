@@ -1,0 +1,181 @@
+//! `wpm start`: starts files, folders, commands, known apps and app files.
+
+use wpm_proto::app::AppSpec;
+use wpm_proto::request::Op;
+use wpm_proto::view::AppView;
+
+use super::flags::AppFlags;
+use super::targets::Waiting;
+use super::{Outcome, logs};
+use crate::appfile::is_app_file;
+use crate::appfile::{self, Choice};
+use crate::cli::{Verb, arguments};
+use crate::complete;
+use crate::context::{Context, list};
+use crate::failure::{Code, Failure};
+use crate::options::AppOptions;
+use crate::outcome::{Words, carry_out};
+use crate::target::{Caller, resolve};
+
+pub(crate) const VERB: Verb = Verb {
+    name: "start",
+    aliases: &[],
+    about: "Start apps and keep them running",
+    examples: "  wpm start app -i max             a folder, as many instances as CPUs\n  \
+               wpm start server.js --name web   a file, by its extension\n  \
+               wpm start redis-server -- --port 7000\n  \
+               wpm start 'npm run dev'          a command line, by the shell\n  \
+               wpm start wpm.toml --only web    from an app file\n  \
+               wpm start web                    a known app that is stopped",
+    args: <Start as clap::Args>::augment_args,
+    run,
+};
+
+#[derive(Debug, clap::Args)]
+struct Start {
+    /// File, folder, command, command line, app file, or name or id of a known app
+    #[arg(value_name = "TARGET", add = complete::apps())]
+    targets: Vec<String>,
+    #[command(flatten)]
+    app: AppFlags,
+    /// Of an app file, also use its variables of this name
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
+    /// Of an app file, only the apps of these names
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Start it a second time even if it runs
+    #[arg(short, long)]
+    force: bool,
+    /// Give known apps the environment of this command
+    #[arg(short = 'a', long)]
+    update_env: bool,
+    /// Follow the logs after the start
+    #[arg(long)]
+    attach: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+    /// Arguments of the app
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
+    let start: Start = arguments(matches)?;
+    let caller = Caller::of_this_process()?;
+    for option in start.app.without_effect() {
+        context.warn(&format!("{option} is not supported yet and has no effect"));
+    }
+    let choice = Choice { env: start.env, only: start.only };
+    let named = start.app.name.is_some();
+    let flags = start.app.into_options(start.args).map_err(|why| Failure::new(Code::Usage, why))?;
+    let targets = or_default(start.targets, &caller)?;
+
+    let mut client = None;
+    let mut known = Vec::new();
+    let mut apps = Vec::new();
+    for target in targets {
+        if !named && may_be_known(&target) {
+            let client = match &mut client {
+                Some(client) => client,
+                none => none.insert(context.daemon()?),
+            };
+            if is_known(&target, &list(client, Vec::new(), false)?) {
+                known.push(target);
+                continue;
+            }
+        }
+        apps.extend(of_target(&target, &flags, &choice, &caller, context)?);
+    }
+    let mut client = match client {
+        Some(client) => client,
+        None => context.daemon()?,
+    };
+    let wait = !start.waiting.no_wait;
+    let words = Words { doing: "starting", noun: "start asked for", hints: true };
+    let mut names: Vec<String> = apps.iter().map(|app: &AppSpec| app.name.clone()).collect();
+    let mut codes = Vec::new();
+    if !known.is_empty() {
+        names.extend(known.iter().cloned());
+        let op = if start.update_env {
+            let change = wpm_proto::request::Change { env: Some(caller.env.clone()), ..Default::default() };
+            Op::Restart { targets: known, change: Box::new(change), wait }
+        } else {
+            Op::StartKnown { targets: known, wait }
+        };
+        codes.push(carry_out(context, &mut client, op, words, None, start.waiting.quiet)?);
+    }
+    if !apps.is_empty() {
+        let expected = apps.iter().map(|app| app.instances as usize).sum();
+        let op = Op::Start { apps, force: start.force, wait };
+        codes.push(carry_out(context, &mut client, op, words, Some(expected), start.waiting.quiet)?);
+    }
+    if start.attach {
+        return logs::follow_apps(context, names);
+    }
+    Ok(worst(&codes))
+}
+
+/// One code for several requests.
+pub(super) fn worst(codes: &[wpm_proto::ExitCode]) -> wpm_proto::ExitCode {
+    use wpm_proto::ExitCode;
+    match codes {
+        [] => ExitCode::Ok,
+        [first, rest @ ..] if rest.iter().all(|code| code == first) => *first,
+        _ => ExitCode::PartlyFailed,
+    }
+}
+
+/// Without a target, the app file of this folder is meant.
+fn or_default(targets: Vec<String>, caller: &Caller) -> Result<Vec<String>, Failure> {
+    if !targets.is_empty() {
+        return Ok(targets);
+    }
+    let file = appfile::default_file(&caller.cwd).ok_or_else(|| {
+        Failure::new(Code::Usage, "nothing to start: no target was given, and this folder has no app file")
+            .help("`wpm start FILE`, `wpm start FOLDER`, or `wpm start .` for this folder")
+            .help("app files that are looked for: wpm.toml, wpm.json, ecosystem.config.json, process.json")
+    })?;
+    Ok(vec![file.display().to_string()])
+}
+
+/// Whether a target has the form of a name: no path, no file name with an extension that is there.
+fn may_be_known(target: &str) -> bool {
+    let regex = target.len() > 2 && target.starts_with('/') && target.ends_with('/');
+    let path = target.contains('/') && !regex;
+    let file = target.contains('.') && std::path::Path::new(target).exists();
+    !path && !file && !is_app_file(target) && target != "-" && !target.is_empty()
+}
+
+/// Whether it is the name, namespace or id of something in the list, or a pattern that matches.
+fn is_known(target: &str, apps: &[AppView]) -> bool {
+    let pattern = target.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+    if let Some(pattern) = pattern.and_then(|pattern| regex::Regex::new(pattern).ok()) {
+        return apps.iter().any(|app| pattern.is_match(&app.name));
+    }
+    target == "all"
+        || apps.iter().any(|app| app.name == target || app.namespace == target)
+        || target
+            .parse::<u32>()
+            .is_ok_and(|id| apps.iter().any(|app| app.instances.iter().any(|instance| instance.id == id)))
+}
+
+/// The apps that a target describes.
+pub(super) fn of_target(
+    target: &str,
+    flags: &AppOptions,
+    choice: &Choice,
+    caller: &Caller,
+    context: &Context,
+) -> Result<Vec<AppSpec>, Failure> {
+    if target == "-" || is_app_file(target) {
+        let file = appfile::read(target, &caller.cwd, choice)?;
+        for note in &file.notes {
+            context.warn(note);
+        }
+        let apps = file.apps.into_iter();
+        return apps.map(|app| resolve(flags.clone().over(app), &file.base, caller)).collect();
+    }
+    let options = AppOptions { script: Some(target.to_owned()), ..flags.clone() };
+    Ok(vec![resolve(options, &caller.cwd, caller)?])
+}
