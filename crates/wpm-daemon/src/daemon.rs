@@ -327,6 +327,9 @@ impl Daemon {
                     tracing::error!(contract, "the keeper speaks another contract");
                 }
             }
+            Message::Keeper(FromKeeper::AreYouThere) => {
+                self.keeper.send(wpm_sys::contract::ToKeeper::Here.encode(), vec![]);
+            }
             Message::Keeper(FromKeeper::ForkFailed { run, errno }) => {
                 self.runs.remove(&RunId(run.0));
                 let event = Event::SpawnFailed {

@@ -33,6 +33,10 @@ impl Home {
     pub fn spawn_lock(&self) -> PathBuf {
         self.0.join("spawn.lock")
     }
+    /// Socket of the keeper: whoever connects says that the daemon does not answer.
+    pub fn keeper_socket(&self) -> PathBuf {
+        self.0.join("keeper.sock")
+    }
     /// Pid of the daemon, for people; never used for a decision.
     pub fn daemon_pid(&self) -> PathBuf {
         self.0.join("daemon.pid")

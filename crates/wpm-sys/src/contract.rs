@@ -45,6 +45,8 @@ pub enum ToKeeper {
     Upgrade,
     /// Ends the keeper (and with it the restarting of the daemon) once no shim is left.
     Quit,
+    /// Answer to [`FromKeeper::AreYouThere`].
+    Here,
 }
 
 /// Reports of the keeper to the daemon.
@@ -66,6 +68,9 @@ pub enum FromKeeper {
         /// What `fork` or the preparation said.
         errno: i32,
     },
+    /// Somebody got no answer from the daemon: it has to answer `Here` within a few seconds, or is
+    /// killed and started anew.
+    AreYouThere,
 }
 
 /// Which processes of a run a signal goes to.
@@ -292,6 +297,7 @@ impl ToKeeper {
             Self::Adopt { run, pid, start_time } => w.u8(2).u64(run.0).i32(*pid).u64(*start_time),
             Self::Upgrade => w.u8(3),
             Self::Quit => w.u8(4),
+            Self::Here => w.u8(5),
         };
         w.finish()
     }
@@ -307,6 +313,7 @@ impl ToKeeper {
             2 => Self::Adopt { run: RunKey(r.u64()?), pid: r.i32()?, start_time: r.u64()? },
             3 => Self::Upgrade,
             4 => Self::Quit,
+            5 => Self::Here,
             _ => return Err(DecodeError),
         };
         r.end(message)
@@ -322,6 +329,7 @@ impl FromKeeper {
                 w.u8(1).u32(u32::from(*contract)).i32(*pid).u32(*daemon_starts)
             }
             Self::ForkFailed { run, errno } => w.u8(2).u64(run.0).i32(*errno),
+            Self::AreYouThere => w.u8(3),
         };
         w.finish()
     }
@@ -339,6 +347,7 @@ impl FromKeeper {
                 daemon_starts: r.u32()?,
             },
             2 => Self::ForkFailed { run: RunKey(r.u64()?), errno: r.i32()? },
+            3 => Self::AreYouThere,
             _ => return Err(DecodeError),
         };
         r.end(message)
@@ -462,6 +471,7 @@ mod tests {
             ToKeeper::Adopt { run: RunKey(u64::MAX), pid: 1, start_time: 2 },
             ToKeeper::Upgrade,
             ToKeeper::Quit,
+            ToKeeper::Here,
         ] {
             assert_eq!(ToKeeper::decode(&m.encode()), Ok(m));
         }
@@ -482,6 +492,7 @@ mod tests {
         for m in [
             FromKeeper::Hello { contract: CONTRACT, pid: 5, daemon_starts: 2 },
             FromKeeper::ForkFailed { run: RunKey(1), errno: 11 },
+            FromKeeper::AreYouThere,
         ] {
             assert_eq!(FromKeeper::decode(&m.encode()), Ok(m));
         }

@@ -17,6 +17,11 @@ const PATIENCE: u32 = 3;
 const DELAY_MS: (u64, u64) = (100, 5000);
 /// How long shims may outlive a daemon that has quit before there is a new one, in milliseconds.
 const LEFT_BEHIND_MS: u64 = 5000;
+/// How long a daemon that somebody got no answer from may take to answer the keeper, in milliseconds.
+const ANSWER_MS: u64 = 2000;
+
+/// `SIGKILL`.
+const KILL: i32 = 9;
 
 /// The daemon, running or not.
 #[derive(Debug, Default)]
@@ -27,6 +32,8 @@ pub(super) struct Daemon {
     since: u64,
     young_deaths: u32,
     due_at: u64,
+    /// When it must have answered, while it is asked.
+    answer_by: Option<u64>,
 }
 
 impl Daemon {
@@ -82,6 +89,33 @@ impl Daemon {
         }
     }
 
+    /// Somebody got no answer from it: asks it once more.
+    pub(super) fn ask(&mut self, now: u64) {
+        if self.pid != 0 && self.answer_by.is_none() {
+            self.tell(&FromKeeper::AreYouThere);
+            self.answer_by = Some(now + ANSWER_MS);
+        }
+    }
+
+    /// It has answered.
+    pub(super) fn answered(&mut self) {
+        self.answer_by = None;
+    }
+
+    /// When it must have answered, if it was asked.
+    pub(super) fn answer_due(&self) -> Option<u64> {
+        self.answer_by
+    }
+
+    /// Kills it if it has not answered in time; its end is seen as any other.
+    pub(super) fn kill_if_mute(&mut self, now: u64) {
+        if self.answer_by.is_some_and(|at| at <= now) {
+            self.answer_by = None;
+            crate::complain("the daemon does not answer: it is killed and started anew; the apps go on");
+            drop(process::kill(self.pid, KILL));
+        }
+    }
+
     /// It has closed its connection, or broken it.
     pub(super) fn hang_up(&mut self) {
         self.socket = None;
@@ -92,6 +126,7 @@ impl Daemon {
     pub(super) fn died(&mut self, now: u64, done: bool) {
         self.pid = 0;
         self.socket = None;
+        self.answer_by = None;
         self.delay(now);
         if done {
             self.due_at = now + LEFT_BEHIND_MS;

@@ -18,7 +18,7 @@ use wpm_sys::contract::{End, MAX_RECORD, Phase, ToKeeper};
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
-use wpm_sys::{clock, exec, limits, lock, record, start};
+use wpm_sys::{clock, exec, limits, lock, peer, record, start};
 
 use crate::wires::Wires;
 use daemon::Daemon;
@@ -27,6 +27,8 @@ use daemon::Daemon;
 const LOCK_NAME: &str = "keeper.lock";
 /// Name of the file with its process id, for people.
 const PID_NAME: &str = "keeper.pid";
+/// Name of the socket on which it hears that the daemon does not answer.
+const SOCKET_NAME: &str = "keeper.sock";
 
 /// One run and its shim.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub(crate) struct Keeper {
     home: Vec<u8>,
     lock: File,
     signals: SignalFd,
+    /// Whoever connects here got no answer from the daemon; nothing is said.
+    complaints: OwnedFd,
     /// Soft limit of descriptors before the keeper raised it.
     descriptors_soft: u64,
     daemon: Daemon,
@@ -89,6 +93,7 @@ impl Keeper {
             home: home.as_os_str().as_bytes().to_vec(),
             lock,
             signals: SignalFd::open()?,
+            complaints: record::listen_at(&home.join(SOCKET_NAME))?,
             descriptors_soft,
             daemon: Daemon::default(),
             runs: Vec::new(),
@@ -109,15 +114,32 @@ impl Keeper {
                 self.quitting = false;
                 self.daemon.start(self.proof, &self.home, now);
             }
-            let due = self.runs.iter().filter_map(|r| r.replace_at).chain(self.daemon.due()).min();
+            let due = self.runs.iter().filter_map(|r| r.replace_at);
+            let due = due.chain(self.daemon.due()).chain(self.daemon.answer_due()).min();
             let socket = self.daemon.socket().map(AsFd::as_fd);
-            let watches = [Watch::read(socket), Watch::read(Some(self.signals.as_fd()))];
-            let [from_daemon, signalled] = poll::wait(watches, due.map(|at| at.saturating_sub(now)))?;
+            let complaints = Some(self.complaints.as_fd());
+            let watches =
+                [Watch::read(socket), Watch::read(Some(self.signals.as_fd())), Watch::read(complaints)];
+            let [from_daemon, signalled, complained] =
+                poll::wait(watches, due.map(|at| at.saturating_sub(now)))?;
             if signalled.any() {
                 self.signals.drain();
             }
             if from_daemon.any() {
                 self.listen();
+            }
+            if complained.any() {
+                self.hear_complaints();
+            }
+            self.daemon.kill_if_mute(clock::monotonic_ms());
+        }
+    }
+
+    /// Asks the daemon whether it is there, if somebody of this user or root connected.
+    fn hear_complaints(&mut self) {
+        while let Ok(complaint) = record::accept(self.complaints.as_fd()) {
+            if peer::credentials(&complaint).is_ok_and(peer::Peer::is_trusted) {
+                self.daemon.ask(clock::monotonic_ms());
             }
         }
     }
@@ -152,6 +174,7 @@ impl Keeper {
                 }
             }
             ToKeeper::Quit => self.quitting = true,
+            ToKeeper::Here => self.daemon.answered(),
         }
     }
 

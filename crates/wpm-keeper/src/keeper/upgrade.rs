@@ -25,8 +25,9 @@ impl Keeper {
     pub(super) fn upgrade(&self, exe: BorrowedFd<'_>) -> io::Error {
         let (pid, socket, starts) = self.daemon.facts();
         let mut w = resume::begin();
-        let mut keep: Vec<RawFd> = vec![self.lock.as_raw_fd(), socket];
-        w.i32(self.lock.as_raw_fd()).i32(pid).i32(socket).u32(starts).u64(self.descriptors_soft);
+        let mut keep: Vec<RawFd> = vec![self.lock.as_raw_fd(), self.complaints.as_raw_fd(), socket];
+        w.i32(self.lock.as_raw_fd()).i32(self.complaints.as_raw_fd());
+        w.i32(pid).i32(socket).u32(starts).u64(self.descriptors_soft);
         w.u8(u8::from(self.quitting)).u32(u32::try_from(self.runs.len()).unwrap_or(0));
         for run in &self.runs {
             resume::put_wires(&mut w, &run.wires);
@@ -49,6 +50,7 @@ impl Keeper {
         let mut r = Reader::new(&state);
         let bad = io::Error::other::<wpm_sys::codec::DecodeError>;
         let lock = File::from(inherited(r.i32().map_err(bad)?)?);
+        let complaints = inherited(r.i32().map_err(bad)?)?;
         let (pid, socket, starts) = (r.i32().map_err(bad)?, r.i32().map_err(bad)?, r.u32().map_err(bad)?);
         let socket = (socket >= 0).then(|| inherited(socket)).transpose()?;
         let descriptors_soft = r.u64().map_err(bad)?;
@@ -69,6 +71,7 @@ impl Keeper {
             home: home.as_os_str().as_bytes().to_vec(),
             lock,
             signals: SignalFd::open()?,
+            complaints,
             descriptors_soft,
             daemon: Daemon::inherit(pid, socket, starts),
             runs,
