@@ -4,6 +4,7 @@
 //! Invariant: a changing request carries a random key, so sending it again after a lost connection
 //! cannot do it twice.
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -101,10 +102,19 @@ impl Client {
         let request = Request { id: self.next_id, key: op.changes().then(random_key), op };
         self.next_id += 1;
         let mut sent_again = false;
+        let mut complained = false;
         loop {
-            let outcome = self.try_call(&request, waits, &mut progress);
+            // Before half the time is over without an answer, the daemon may just be slow.
+            let patience = if complained { self.options.timeout } else { self.options.timeout / 2 };
+            let outcome = self.try_call(&request, waits, patience, &mut progress);
             let again = match &outcome {
                 Err(error) if error.is_lost() => true,
+                Err(Error::TimedOut(_)) if !complained => {
+                    complained = true;
+                    complain(&self.home);
+                    self.connection = None;
+                    continue;
+                }
                 // A daemon that is about to end takes nothing; its end is waited for.
                 Err(Error::Refused(error)) if error.code == ErrorCode::ShuttingDown => {
                     self.await_end();
@@ -133,9 +143,10 @@ impl Client {
         &mut self,
         request: &Request,
         waits: bool,
+        patience: Duration,
         progress: &mut impl FnMut(&InstanceOutcome),
     ) -> Result<Body, Error> {
-        let deadline = Deadline::after(self.options.timeout);
+        let deadline = Deadline::after(patience);
         self.send(request, deadline)?;
         let Some(connection) = &mut self.connection else { return Err(Error::Lost) };
         loop {
@@ -216,6 +227,21 @@ impl Client {
         self.connection = Some(Connection::new(stream));
         Ok(())
     }
+}
+
+/// Tells the keeper that the daemon does not answer: the keeper asks it once more, and replaces it if it
+/// is mute. The request is then sent again to the next daemon, which knows its key.
+fn complain(home: &Home) {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let (path, flags) = (home.keeper_socket(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+    // Through its folder, so that a long home fits a socket address too.
+    let Ok(folder) = std::fs::File::open(home.path()) else { return };
+    let name = path.file_name().unwrap_or_default();
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    let told = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(short)?));
+    // Without a keeper there is nobody to tell; the caller sees the missing answer.
+    let _nobody = told;
 }
 
 /// Whether the answer comes only when apps have come up or gone down.

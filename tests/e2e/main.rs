@@ -1,0 +1,10 @@
+//! End-to-end tests: the real binary, real processes, one home for each test.
+//!
+//! Few and telling: what the pure core decides is tested there, thousands of times faster.
+
+mod life;
+mod output;
+mod real;
+mod survive;
+mod talk;
+mod world;

@@ -1,0 +1,85 @@
+//! Output: captured whole, rotated between lines, followed.
+
+use crate::world::{World, await_text};
+
+#[test]
+fn both_streams_are_captured_byte_for_byte() {
+    let world = World::new();
+    let mut p = world.start("talk", "", 1).remove(0);
+    for order in ["print hello", "error oops", "bytes 300000"] {
+        assert_eq!(p.tell(order), "done");
+    }
+    p.exit(0);
+    let _again = world.puppet();
+    let out = std::fs::read(world.home().join("logs/talk-out.log")).expect("a log");
+    assert!(out.starts_with(b"hello\n"));
+    assert_eq!(out.len(), 6 + 300_000);
+    assert!(out[6..].iter().enumerate().all(|(i, b)| usize::from(*b) == i % 251));
+    assert_eq!(world.read("logs/talk-error.log"), "oops\n");
+}
+
+#[test]
+fn rotation_loses_no_line_and_cuts_none() {
+    let world = World::new();
+    let mut p = world.start("fast", "--log-max-size 100K", 1).remove(0);
+    assert_eq!(p.tell("count 0 100000"), "done");
+    p.exit(0);
+    let _again = world.puppet();
+    let mut files: Vec<_> = std::fs::read_dir(world.home().join("logs"))
+        .expect("logs")
+        .flatten()
+        .map(|e| e.path())
+        .filter(|path| path.to_string_lossy().contains("fast-out"))
+        .collect();
+    assert!(files.len() > 5, "{files:?}");
+    let mut lines: Vec<String> = Vec::new();
+    files.sort();
+    for file in &files {
+        let text = std::fs::read_to_string(file).expect("text");
+        assert!(text.is_empty() || text.ends_with('\n'), "{} ends within a line", file.display());
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines.sort();
+    assert_eq!(lines.len(), 100_000);
+    assert!(lines.iter().enumerate().all(|(n, line)| *line == format!("line {n:09}")));
+}
+
+#[test]
+fn times_are_put_before_lines() {
+    let world = World::new();
+    let mut p = world.start("timed", "--time", 1).remove(0);
+    assert_eq!(p.tell("print stamped"), "done");
+    let path = world.home().join("logs/timed-out.log");
+    await_text(&path, "stamped");
+    let text = std::fs::read_to_string(path).expect("a log");
+    let (stamp, rest) = text.split_at(19);
+    assert_eq!(rest, ": stamped\n");
+    assert_eq!(stamp.as_bytes()[10], b'T', "{stamp}");
+}
+
+#[test]
+fn logs_shows_the_last_lines_even_without_a_daemon() {
+    let world = World::new();
+    let mut p = world.start("tail", "", 1).remove(0);
+    assert_eq!(p.tell("count 0 50"), "done");
+    await_text(&world.home().join("logs/tail-out.log"), "line 000000049");
+    let said = world.run("logs tail --lines 3 --nostream --raw").ok();
+    assert_eq!(said.out, "line 000000047\nline 000000048\nline 000000049\n");
+    world.run("save").ok();
+    world.run("stop tail").ok();
+    let said = world.run("logs tail --lines 1 --nostream --raw").ok();
+    assert_eq!(said.out, "line 000000049\n");
+}
+
+#[test]
+fn flush_empties_the_files() {
+    let world = World::new();
+    let mut p = world.start("wet", "", 1).remove(0);
+    assert_eq!(p.tell("print something"), "done");
+    let path = world.home().join("logs/wet-out.log");
+    await_text(&path, "something");
+    world.run("flush wet").ok();
+    assert_eq!(p.tell("print after"), "done");
+    await_text(&path, "after");
+    assert_eq!(std::fs::read_to_string(path).expect("a log"), "after\n");
+}

@@ -1,0 +1,105 @@
+//! Real programs: a folder with `main`, Node, Python, redis.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::world::World;
+
+fn write(path: PathBuf, text: &str, mode: u32) -> PathBuf {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    std::fs::write(&path, text).expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
+    path
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+}
+
+/// The answer of an http server, once it listens: the app tells its log when it does.
+fn get(port: u16) -> String {
+    use std::io::{Read, Write};
+    let mut s = std::net::TcpStream::connect(("127.0.0.1", port)).expect("listens");
+    s.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
+    let mut text = String::new();
+    let _ = s.read_to_string(&mut text).expect("answered");
+    text
+}
+
+fn await_log(path: &Path, text: &str) {
+    crate::world::await_text(path, text);
+}
+
+#[test]
+fn a_folder_with_a_native_main_runs_on_all_cpus() {
+    let world = World::new();
+    let folder = world.dir.path().join("app");
+    std::fs::create_dir_all(&folder).expect("made");
+    let _ = std::fs::copy(crate::world::puppet(), folder.join("main")).expect("copied");
+    world.run("start app -i MAX").ok();
+    let cpus = std::thread::available_parallelism().expect("a number").get();
+    let puppets: Vec<_> = (0..cpus).map(|_| world.puppet()).collect();
+    assert_eq!(puppets.len(), world.jlist().len());
+    assert_eq!(world.jlist()[0]["name"], "app");
+}
+
+#[test]
+fn a_node_server_answers() {
+    let world = World::new();
+    let port = free_port();
+    let script = write(
+        world.dir.path().join("web.js"),
+        &format!(
+            "require('http').createServer((q, r) => r.end('from node ' + process.env.WPM_INSTANCE)).listen({port}, () => console.log('listening'))"
+        ),
+        0o644,
+    );
+    world.wpm([Path::new("start"), &script]).ok();
+    await_log(&world.home().join("logs/web-out.log"), "listening");
+    assert!(get(port).ends_with("from node 0"));
+    world.run("restart web").ok();
+    world.run("stop web").ok();
+}
+
+#[test]
+fn a_python_server_runs_three_times_on_ports_of_its_own() {
+    let world = World::new();
+    let base = free_port();
+    let script = write(
+        world.dir.path().join("srv.py"),
+        "import http.server, os\nclass H(http.server.BaseHTTPRequestHandler):\n  def do_GET(self):\n    self.send_response(200); self.end_headers(); self.wfile.write(('python ' + os.environ['WPM_INSTANCE']).encode())\ns = http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H)\nprint('listening')\ns.serve_forever()\n",
+        0o644,
+    );
+    let mut command =
+        world.command(["start", script.to_str().expect("utf-8"), "-i", "3", "--increment-var", "PORT"]);
+    assert!(command.env("PORT", base.to_string()).status().expect("runs").success());
+    for i in 0..3_u16 {
+        await_log(&world.home().join(format!("logs/srv-out-{i}.log")), "listening");
+        assert!(get(base + i).ends_with(&format!("python {i}")));
+    }
+}
+
+#[test]
+fn redis_runs_and_stops_cleanly() {
+    use std::io::{Read, Write};
+    let world = World::new();
+    let port = free_port();
+    let args = ["start", "redis-server", "--name", "cache", "--", "--port", &port.to_string(), "--save", ""];
+    world.wpm(args).ok();
+    await_log(&world.home().join("logs/cache-out.log"), "Ready to accept connections");
+    let mut s = std::net::TcpStream::connect(("127.0.0.1", port)).expect("listens");
+    s.write_all(b"PING\r\n").expect("sent");
+    let mut pong = [0; 7];
+    s.read_exact(&mut pong).expect("answered");
+    assert_eq!(&pong, b"+PONG\r\n");
+    world.run("stop cache").ok();
+    await_log(&world.home().join("logs/cache-out.log"), "bye bye");
+}
+
+#[test]
+fn a_quoted_command_line_is_run_by_a_shell() {
+    let world = World::new();
+    world.wpm(["start", "echo one; echo two; sleep 1000", "--name", "line"]).ok();
+    await_log(&world.home().join("logs/line-out.log"), "one\ntwo");
+    world.run("delete line").ok();
+}

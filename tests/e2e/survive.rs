@@ -1,0 +1,82 @@
+//! Nothing that happens to wpm touches an app.
+
+use crate::world::{World, kill_and_wait};
+
+fn pid_of(world: &World, word: &str) -> i32 {
+    world
+        .processes()
+        .into_iter()
+        .find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|b| *b == 0).any(|w| w == word.as_bytes())
+        })
+        .unwrap_or_else(|| panic!("no {word}; the daemon's log:\n{}", world.log()))
+}
+
+#[test]
+fn the_daemon_killed_again_and_again_touches_nothing() {
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    for round in 0..5 {
+        kill_and_wait(pid_of(&world, "__daemon"));
+        assert_eq!(p.tell(&format!("print round {round}")), "done");
+        let list = world.jlist();
+        assert_eq!(list[0]["pid"], p.pid);
+        assert_eq!(list[0]["pm2_env"]["status"], "online");
+        assert_eq!(list[0]["pm2_env"]["restart_time"], 0);
+    }
+    crate::world::await_text(&world.home().join("logs/rock-out.log"), "round 4");
+}
+
+#[test]
+fn the_keeper_killed_is_replaced_and_the_app_goes_on() {
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    kill_and_wait(pid_of(&world, "__keeper"));
+    assert_eq!(p.tell("print still here"), "done");
+    crate::world::await_text(&world.home().join("logs/rock-out.log"), "still here");
+    assert_eq!(world.jlist()[0]["pid"], p.pid);
+    p.exit(4);
+    let again = world.puppet();
+    assert_eq!(world.jlist()[0]["pid"], again.pid);
+}
+
+#[test]
+fn every_process_of_wpm_killed_at_once_and_the_app_is_taken_back() {
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| *pid != p.pid).collect();
+    own.into_iter().for_each(kill_and_wait);
+    let list = world.jlist();
+    assert_eq!(list[0]["pid"], p.pid);
+    assert_eq!(list[0]["pm2_env"]["status"], "online");
+    assert_eq!(p.tell("print after all that"), "done");
+    crate::world::await_text(&world.home().join("logs/rock-out.log"), "after all that");
+    world.run("stop rock").ok();
+    p.dead();
+}
+
+#[test]
+fn a_saved_list_comes_back_after_kill() {
+    let world = World::new();
+    let p = world.start("saved", "-i 2", 2);
+    world.run("save").ok();
+    world.run("kill").ok();
+    p.into_iter().for_each(crate::world::Puppet::dead);
+    assert!(world.jlist().is_empty());
+    world.run("resurrect").ok();
+    let (_a, _b) = (world.puppet(), world.puppet());
+    assert_eq!(world.statuses(), ["online", "online"]);
+}
+
+#[test]
+fn a_hung_daemon_is_replaced_and_the_command_answered() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    let daemon = pid_of(&world, "__daemon");
+    kill_process(Pid::from_raw(daemon).expect("a pid"), Signal::STOP).expect("ours");
+    assert_eq!(world.jlist()[0]["pid"], p.pid);
+    assert_ne!(pid_of(&world, "__daemon"), daemon);
+    assert_eq!(p.tell("print on"), "done");
+}

@@ -1,0 +1,71 @@
+//! Talking: many clients, bad clients, wrong names, exit codes.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+use crate::world::World;
+
+#[test]
+fn twenty_clients_on_a_fresh_home_start_one_daemon() {
+    let world = World::new();
+    let mut clients: Vec<_> = (0..20)
+        .map(|_| world.command(["jlist"]).stdout(std::process::Stdio::piped()).spawn().expect("spawns"))
+        .collect();
+    for client in &mut clients {
+        assert!(client.wait().expect("ends").success(), "{}", world.log());
+    }
+    assert_eq!(world.log().matches("with 0 apps").count(), 1, "{}", world.log());
+}
+
+#[test]
+fn a_wrong_name_has_its_exit_code_and_a_suggestion() {
+    let world = World::new();
+    let _p = world.start("web", "", 1);
+    for verb in ["stop", "restart", "delete", "describe"] {
+        let said = world.run(&format!("{verb} wbe")).fails(4);
+        assert!(said.err.contains("web"), "{}", said.err);
+    }
+    world.run("no-such-command").fails(2);
+    world.run("start no-such-file.js").fails(1);
+}
+
+#[test]
+fn bad_frames_cost_their_sender_the_connection_and_nothing_else() {
+    let world = World::new();
+    let _p = world.start("web", "", 1);
+    let garbage: [&[u8]; 4] =
+        [b"\xff\xff\xff\xff", b"\0\0\0\x02{}", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x05ab"];
+    for bytes in garbage {
+        let mut s = UnixStream::connect(world.home().join("wpm.sock")).expect("connects");
+        s.write_all(bytes).expect("is taken");
+        s.shutdown(std::net::Shutdown::Write).expect("shuts");
+        let mut rest = Vec::new();
+        drop(s.read_to_end(&mut rest));
+    }
+    assert_eq!(world.statuses(), ["online"]);
+}
+
+#[test]
+fn the_home_is_private() {
+    let world = World::new();
+    let _p = world.start("web", "", 1);
+    let mode = |p: &str| {
+        std::fs::symlink_metadata(world.home().join(p)).expect("exists").permissions().mode() & 0o777
+    };
+    assert_eq!(std::fs::metadata(world.home()).expect("exists").permissions().mode() & 0o777, 0o700);
+    for file in ["state.json", "wpm.1.sock", "run/journal", "daemon.log", "logs/web-out.log"] {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    for folder in ["run", "logs", "pids"] {
+        assert_eq!(mode(folder), 0o700, "{folder}");
+    }
+}
+
+#[test]
+fn a_line_reaches_the_standard_input() {
+    let world = World::new();
+    let mut p = world.start("ears", "", 1).remove(0);
+    world.wpm(["send", "0", "hear me"]).ok();
+    assert_eq!(p.tell("read"), "read hear me");
+}
