@@ -37,11 +37,9 @@ pub struct Lane {
     /// Journal position at which the batch under way ends; equal to `done` when there is none.
     pub batch_end: AtomicU64,
     /// How many of the batch's target files have it already.
-    pub step: AtomicU32,
-    /// Unused.
-    pub spare: AtomicU32,
-    /// Number of the last append that was begun, never used twice within the run's lane.
-    pub append: AtomicU64,
+    pub step: AtomicU64,
+    /// Dropped bytes of which no notice in the log file tells yet.
+    pub untold: AtomicU64,
 }
 
 /// The shared page.
@@ -61,8 +59,6 @@ pub struct Slot {
     usage: [AtomicU64; 3],
     /// Output bytes given up because the disk was full.
     pub dropped: AtomicU64,
-    /// Those of them that no notice in the log file tells of yet.
-    pub untold: AtomicU64,
     /// Milliseconds of `CLOCK_BOOTTIME` since which the disk has been full, 0 = it is not.
     pub full_since_ms: AtomicU64,
     /// The two output streams.

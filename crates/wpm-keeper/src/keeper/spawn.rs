@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use wpm_sys::contract::{End, FromKeeper, RunKey};
 use wpm_sys::process::{self, Ended, Fork};
-use wpm_sys::{clock, exec, procfs};
+use wpm_sys::{clock, exec, procfs, signals};
 
 use super::{Keeper, Run};
 use crate::shim::{self, Context, Fresh, Origin};
@@ -17,7 +17,7 @@ use crate::wires::Wires;
 /// A shim that lived shorter than this many milliseconds died young.
 const YOUNG_MS: u64 = 100;
 /// Young deaths in a row before a replacement is held back.
-const PATIENCE: u32 = 20;
+const PATIENCE: u32 = 3;
 /// How long it is then held back, in milliseconds.
 const HELD_BACK_MS: u64 = 1000;
 /// Delay after a fork that the system refused, in milliseconds.
@@ -123,7 +123,10 @@ impl Keeper {
         let Some(run) = self.runs.get_mut(at) else { return };
         run.shim = 0;
         run.orphans.extend(strangers);
-        run.young_deaths = if now - run.shim_since < YOUNG_MS { run.young_deaths + 1 } else { 0 };
+        // One that was killed did nothing wrong; one that ended by itself might do so for ever.
+        let killed = matches!(ended.end, End::Signal { signal: signals::KILL, .. });
+        let young = !killed && now - run.shim_since < YOUNG_MS;
+        run.young_deaths = if young { run.young_deaths + 1 } else { 0 };
         let delay = if run.young_deaths > PATIENCE { HELD_BACK_MS } else { 0 };
         run.replace_at = Some(now + delay);
     }

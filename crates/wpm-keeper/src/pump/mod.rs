@@ -1,98 +1,202 @@
-//! Moving the output of an app into its log files.
+//! Moving the output of an app into its log files, losing and doubling nothing.
+//!
+//! Owns the two lanes (stdout, stderr) and decides which way each goes: bytes that nobody changes and
+//! nobody else appends to are spliced by the kernel; lines that are stamped, written to two files, or
+//! mixed with those of other runs go through the lane's journal. Knows nothing of processes.
+//!
+//! Invariant: at any moment every byte of output is in the pipe, in the journal or in the file, and the
+//! shared page, the file's size and its ledger together say in which.
+
+mod append;
+mod compress;
+mod journal;
+mod lane;
+mod lines;
+mod logfile;
+mod rotate;
+mod shared;
+mod trouble;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use wpm_sys::contract::LogHealth;
 use wpm_sys::launch::LogPlan;
-use wpm_sys::slot::Slot;
-use wpm_sys::splice;
+use wpm_sys::process::SingleThread;
+use wpm_sys::slot::{SHARED, Slot};
+use wpm_sys::{clock, memory, splice};
 
 use crate::wires::Wires;
+use lane::Lane;
+use logfile::Target;
+use rotate::Keep;
 
-/// temporary
+pub(crate) use logfile::make_folder;
+
+/// Between two attempts to get a lock that another writer holds, in milliseconds.
+const BUSY_MS: u64 = 1;
+
+/// Everything that has to do with the output of one run.
 #[derive(Debug)]
 pub(crate) struct Pump {
     plan: LogPlan,
-    files: [Option<File>; 2],
-    eof: [bool; 2],
-    ready: [bool; 2],
+    keep: Keep,
+    targets: Vec<Target>,
+    lanes: [Option<Lane>; 2],
+    /// When something that was asked for is tried again.
+    serve_at: Option<u64>,
+    /// Whether large buffers were used since memory was given back last.
+    heaped: bool,
+    /// Where dropped output goes.
+    null: Option<File>,
 }
 
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn open(path: &[u8]) -> io::Result<Option<File>> {
-    use std::os::unix::ffi::OsStrExt;
-    if path.is_empty() {
-        return Ok(None);
-    }
-    let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
-    let open = || File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
-    match open() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            make_folder(path.parent().unwrap_or(Path::new("/")))?;
-            open().map(Some)
-        }
-        other => other.map(Some),
-    }
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
 }
 
 impl Pump {
-    pub(crate) fn new(plan: &LogPlan, _home: &[u8]) -> Self {
-        Self { plan: plan.clone(), files: [None, None], eof: [false; 2], ready: [true; 2] }
-    }
-    pub(crate) fn open(&mut self, _wires: &Wires) -> io::Result<()> {
-        self.eof = [true; 2];
-        self.files = [open(&self.plan.out)?, open(&self.plan.err)?];
-        self.eof = [false; 2];
-        Ok(())
-    }
-    pub(crate) fn open_later(&mut self) {
-        self.files = [open(&self.plan.out).ok().flatten(), open(&self.plan.err).ok().flatten()];
-    }
-    fn pipe<'w>(&self, wires: &'w Wires, i: usize) -> Option<&'w OwnedFd> {
-        wires.pipes[i].as_ref().filter(|_| !self.eof[i])
-    }
-    pub(crate) fn turn(&mut self, wires: &Wires, _now: u64, tree_gone: bool) {
-        for i in 0..2 {
-            if !(self.ready[i] || tree_gone) {
-                continue;
+    /// Lays out the lanes of a run. Nothing is opened yet.
+    pub(crate) fn new(plan: &LogPlan, home: &[u8], wires: &Wires, proof: SingleThread) -> Self {
+        let locks =
+            if plan.lock_dir.is_empty() { path_of(home).join("run/locks") } else { path_of(&plan.lock_dir) };
+        let mut targets: Vec<Target> = Vec::new();
+        let mut target = |path: &[u8]| {
+            let path = path_of(path);
+            if path.as_os_str().is_empty() {
+                return None;
             }
-            let (Some(pipe), Some(file)) = (self.pipe(wires, i), &self.files[i]) else { continue };
-            let Ok(meta) = file.metadata() else { continue };
-            match splice::to_file(pipe, file, meta.len(), 1 << 20) {
-                Ok(0) => self.eof[i] = true,
-                Ok(_) => {}
-                Err(_) => self.ready[i] = false,
+            let known = targets.iter().position(|t| t.log.is_named(&path));
+            Some(known.unwrap_or_else(|| {
+                targets.push(Target::new(path, &locks));
+                targets.len() - 1
+            }))
+        };
+        let files = [target(&plan.out), target(&plan.err)];
+        let both = target(&plan.both);
+        let lane = |i: usize, kind| {
+            let mut to: Vec<usize> = files[i].into_iter().chain(both).collect();
+            to.dedup();
+            wires.pipes[i].as_ref().map(|_| Lane::new(i, kind, to, wires))
+        };
+        let lanes = [lane(0, "out"), lane(1, "err")];
+        if plan.shared {
+            wires.slot.set(SHARED, true);
+        }
+        let keep = Keep { max_size: plan.max_size, retain: plan.retain, compress: plan.compress, proof };
+        Self { plan: plan.clone(), keep, targets, lanes, serve_at: None, heaped: false, null: None }
+    }
+
+    /// Opens every log file. A run whose files cannot be opened is not started.
+    pub(crate) fn open(&mut self) -> io::Result<()> {
+        let opened = self.targets.iter_mut().try_for_each(|t| t.log.open());
+        if opened.is_err() {
+            // Nothing will ever come.
+            self.lanes = [None, None];
+        }
+        opened
+    }
+
+    /// Moves what is there. `tree_gone`: nothing more will come, except from strangers.
+    pub(crate) fn turn(&mut self, wires: &Wires, now: u64, tree_gone: bool) {
+        if self.serve_at.is_some_and(|at| at <= now) {
+            self.serve(wires, now);
+        }
+        for i in 0..2 {
+            self.turn_lane(i, wires, now, tree_gone);
+        }
+    }
+
+    /// Whether everything is in the files. `tree`: what strangers still hold open does not matter.
+    pub(crate) fn is_done(&self, wires: &Wires, tree: bool) -> bool {
+        self.lanes.iter().flatten().all(|lane| {
+            let waiting = lane.journal(wires).map_or(0, |j| j.waiting().unwrap_or(0));
+            waiting == 0 && !lane.is_held_back() && (lane.ended || (tree && lane.settled))
+        })
+    }
+
+    /// State of the log files, for the daemon.
+    pub(crate) fn health(&self, slot: &Slot) -> LogHealth {
+        LogHealth {
+            errno: slot.log_errno.load(Ordering::Acquire),
+            dropped: slot.dropped.load(Ordering::Acquire),
+        }
+    }
+
+    /// When there is something to do by itself, in monotonic milliseconds.
+    pub(crate) fn due(&self) -> Option<u64> {
+        self.lanes.iter().flatten().filter_map(Lane::due).chain(self.serve_at).min()
+    }
+
+    /// Whether lane `i` wants to know of new output.
+    pub(crate) fn wants(&self, i: usize) -> bool {
+        self.lanes.get(i).is_some_and(|l| l.as_ref().is_some_and(Lane::wants))
+    }
+
+    /// There is output in lane `i`, or its end.
+    pub(crate) fn note_ready(&mut self, i: usize) {
+        if let Some(Some(lane)) = self.lanes.get_mut(i) {
+            lane.active = true;
+        }
+    }
+
+    /// Nothing is to be done for a while: gives memory back.
+    pub(crate) fn rest(&mut self, wires: &Wires) {
+        if std::mem::take(&mut self.heaped) {
+            for lane in self.lanes.iter_mut().flatten() {
+                lane.free(wires);
+            }
+            memory::trim();
+        }
+    }
+
+    /// Starts new files now, between two lines.
+    pub(crate) fn rotate(&mut self, wires: &Wires) {
+        self.targets.iter_mut().for_each(|t| t.rotate = true);
+        self.serve(wires, clock::monotonic_ms());
+    }
+
+    /// Empties the files.
+    pub(crate) fn flush(&mut self, wires: &Wires) {
+        self.targets.iter_mut().for_each(|t| t.flush = true);
+        self.serve(wires, clock::monotonic_ms());
+    }
+
+    /// Opens the files again by their names.
+    pub(crate) fn reopen(&mut self) {
+        for target in &mut self.targets {
+            // One that cannot be opened keeps its place: the next output tries again, and says so.
+            if let Err(e) = target.log.open() {
+                crate::complain(&format!(
+                    "cannot open the log file {} again: {e}",
+                    target.log.real.display()
+                ));
             }
         }
     }
-    pub(crate) fn is_done(&self, wires: &Wires, _tree: bool) -> bool {
-        (0..2).all(|i| self.pipe(wires, i).is_none() || !self.ready[i])
+
+    fn serve(&mut self, wires: &Wires, now: u64) {
+        let empty = wires.pipes.iter().flatten().all(|p| splice::waiting(p).is_ok_and(|n| n == 0));
+        let mut all = true;
+        for target in self.targets.iter_mut().filter(|t| t.rotate || t.flush) {
+            match append::serve(target, self.keep, empty, clock::boottime_ms()) {
+                Ok(done) => all &= done,
+                Err(e) => {
+                    (target.rotate, target.flush) = (false, false);
+                    crate::complain(&format!("cannot rotate or empty {}: {e}", target.log.real.display()));
+                }
+            }
+        }
+        self.serve_at = (!all).then_some(now + BUSY_MS);
     }
-    pub(crate) fn health(&self, _slot: &Slot) -> LogHealth {
-        LogHealth::default()
+
+    /// Takes away what only this run's recovery would need.
+    pub(crate) fn forget(&mut self, wires: &Wires) {
+        for target in &mut self.targets {
+            target.parts().1.forget(wires.run.0);
+        }
     }
-    pub(crate) fn due(&self) -> Option<u64> {
-        self.ready.iter().any(|r| *r).then_some(0)
-    }
-    pub(crate) fn wants(&self, i: usize) -> bool {
-        !self.eof[i]
-    }
-    pub(crate) fn note_ready(&mut self, i: usize) {
-        self.ready[i] = true;
-    }
-    pub(crate) fn rest(&mut self) {}
-    pub(crate) fn rotate(&mut self, _wires: &Wires) {}
-    pub(crate) fn reopen(&mut self) {
-        self.open_later();
-    }
-    pub(crate) fn flush(&mut self, _wires: &Wires) {}
-    pub(crate) fn forget(&self, _wires: &Wires) {}
 }

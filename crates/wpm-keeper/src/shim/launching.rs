@@ -32,10 +32,8 @@ pub(super) fn launch(
     launch: &Launch,
     fresh: &Fresh,
 ) -> App {
-    let forked = pump
-        .open(wires)
-        .map_err(|e| (Stage::LogFile, e))
-        .and_then(|()| fork_child(context, wires, launch, fresh));
+    let forked =
+        pump.open().map_err(|e| (Stage::LogFile, e)).and_then(|()| fork_child(context, wires, launch, fresh));
     match forked {
         Ok(app) => app,
         Err((stage, e)) => {

@@ -128,7 +128,7 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
         process::become_subreaper()?;
     }
     let home = launch.home.clone();
-    let mut pump = Pump::new(&launch.log, &home);
+    let mut pump = Pump::new(&launch.log, &home, &wires, context.proof);
     let (app, connection) = match origin {
         Origin::Fresh(fresh) => {
             let app = launching::launch(context, &wires, &mut pump, &launch, &fresh);
@@ -139,15 +139,11 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
                 // Whatever the dead shim forked, it finds its gate closed: it never runs.
                 wires.slot.record_end(End::Unknown, Usage::default(), clock::boottime_ms());
             }
-            pump.open_later();
             let orphans =
                 orphans.into_iter().filter_map(|pid| Some((pid, procfs::start_time(pid)?))).collect();
             (App::foreign(&wires.slot, orphans), None)
         }
-        Origin::Adopted(connection) => {
-            pump.open_later();
-            (App::foreign(&wires.slot, Vec::new()), Some(connection))
-        }
+        Origin::Adopted(connection) => (App::foreign(&wires.slot, Vec::new()), Some(connection)),
     };
     let facts =
         Facts { home, socket: launch.socket.clone(), pid_file: launch.pid_file.clone(), tree: launch.tree };
@@ -200,7 +196,7 @@ impl Shim {
             Watch::read(pipes[1]),
         ];
         if due.is_none() {
-            self.pump.rest();
+            self.pump.rest(&self.wires);
         }
         let Ok(ready) = poll::wait(watches, due.map(|at| at.saturating_sub(now))) else { return };
         let [signalled, arrived, spoken, app, out, err] = ready;
@@ -225,7 +221,7 @@ impl Shim {
     }
 
     /// Everything is done: takes its files away and ends.
-    fn leave(&self) -> ! {
+    fn leave(&mut self) -> ! {
         use std::os::unix::ffi::OsStrExt;
         let path = |bytes| std::path::Path::new(std::ffi::OsStr::from_bytes(bytes));
         drop(std::fs::remove_file(path(&self.facts.socket)));

@@ -66,8 +66,7 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
     let signals = SignalFd::open()?;
     let launch = Launch::decode(&memfd::read_sealed(&wires.launch)?).map_err(io::Error::other)?;
     process::set_name(&launch.title);
-    let mut pump = Pump::new(&launch.log, &launch.home);
-    pump.open_later();
+    let pump = Pump::new(&launch.log, &launch.home, &wires, proof);
     let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot, orphans) };
     let facts =
         Facts { home: launch.home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };

@@ -342,6 +342,36 @@ impl TestRun {
     }
 }
 
+/// What the puppet prints when it is told to count.
+pub(crate) fn counted(seed: u64, bytes: usize) -> Vec<u8> {
+    let args = ["count".to_owned(), seed.to_string(), bytes.to_string(), "0".to_owned()];
+    let out = std::process::Command::new(PUPPET).args(args).output().unwrap();
+    assert!(out.status.success() && out.stdout.len() > bytes / 2);
+    out.stdout
+}
+
+/// Kills the shims of these runs at odd moments until every run has ended; returns how often.
+pub(crate) fn harass(runs: &mut [TestRun], greatest_pause_ms: u64) -> u32 {
+    let (mut kills, mut random) = (0, 0x2545_F491_4F6C_DD1D_u64);
+    while let Some(i) = runs.iter().position(|r| r.report().end.is_none()) {
+        for run in &mut runs[i..] {
+            if run.report().end.is_some() {
+                continue;
+            }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let watch = run.link.as_ref().map(|l| Watch::read(Some(l.as_fd())));
+            let pause = (random >> 33) % (greatest_pause_ms + 1);
+            if let Some(watch) = watch {
+                poll::wait([watch], Some(pause)).unwrap();
+            }
+            let shim = run.shim();
+            kills += u32::from(kill_wpm(shim));
+            run.until(|r| r.shim_pid != shim || r.end.is_some());
+        }
+    }
+    kills
+}
+
 /// Waits until `what` holds; for facts that no descriptor tells of.
 pub(crate) fn eventually(what: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;

@@ -61,7 +61,7 @@ fn stand_in(home: &Path) {
 fn wait() {
     // The far end of this pipe is never closed.
     let (read, _write) = wpm_sys::splice::blocking_pipe().unwrap();
-    let _ = std::fs::File::from(read).read(&mut [0]);
+    drop(std::fs::File::from(read).read(&mut [0]));
 }
 
 /// Words to print; `WAIT` ends in waiting, `FLUSH` flushes, `2:` writes to stderr.
@@ -70,7 +70,7 @@ fn say(words: &[&str]) {
     for word in words {
         match word.strip_prefix("2:") {
             _ if *word == "WAIT" => wait(),
-            Some(text) => write!(std::io::stderr(), "{}", text.replace("\\n", "\n")).unwrap(),
+            Some(text) => std::io::stderr().write_all(text.replace("\\n", "\n").as_bytes()).unwrap(),
             None => {
                 write!(out, "{}", word.replace("\\n", "\n")).unwrap();
                 out.flush().unwrap();
@@ -120,8 +120,8 @@ fn count(seed: u64, bytes: usize) {
 
 fn both(lines: usize) {
     for n in 0..lines {
-        writeln!(std::io::stdout(), "out {n}").unwrap();
-        writeln!(std::io::stderr(), "err {n}").unwrap();
+        std::io::stdout().write_all(format!("out {n}\n").as_bytes()).unwrap();
+        std::io::stderr().write_all(format!("err {n}\n").as_bytes()).unwrap();
     }
 }
 
@@ -186,7 +186,10 @@ fn evil(pids: &Path, moving: bool) {
     child(&|| {
         // A moving target: each generation forks the next and goes.
         here();
-        while moving {
+        if !moving {
+            wait();
+        }
+        loop {
             if process::fork(proof).unwrap() != process::Fork::Child {
                 process::exit_now(0);
             }

@@ -1,0 +1,323 @@
+//! One stream of output on its way: which way it goes, and what it waits for.
+//!
+//! Owns the state of a lane and its single steps. Invariant: a batch that was begun, by this shim or
+//! one before it, is finished before anything else is taken from the journal or the pipe.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+
+use wpm_sys::clock;
+use wpm_sys::launch::LineFormat;
+use wpm_sys::slot::SHARED;
+use wpm_sys::splice;
+
+use super::append::{self, Step};
+use super::journal::{Journal, Place};
+use super::lines::{self, Style};
+use super::shared::AppendId;
+use super::trouble::Trouble;
+use super::{BUSY_MS, Pump};
+use crate::wires::Wires;
+
+/// Steps of a lane before the others get their turn.
+const STEPS: u32 = 32;
+/// Journal bytes that are done before their memory is given back.
+const HOARD: u64 = 256 << 10;
+/// A batch beyond this is worth giving memory back.
+const LARGE: usize = 8 << 10;
+/// Step number of a notice, which belongs to no batch.
+const NOTICE: u64 = u64::MAX;
+/// Said of a failure that has no number.
+const EIO: i32 = 5;
+
+/// State of one lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    index: usize,
+    kind: &'static str,
+    /// Indices of the files that get it.
+    to: Vec<usize>,
+    /// Something may be there.
+    pub(super) active: bool,
+    /// Every writer is gone and everything was taken.
+    pub(super) ended: bool,
+    /// Since the tree is gone, everything was taken.
+    pub(super) settled: bool,
+    retry_at: Option<u64>,
+    trouble: Option<Trouble>,
+    /// Up to where the journal's memory was given back.
+    freed: u64,
+    /// The batch under way was begun by this shim.
+    own_batch: bool,
+    /// Something may be in the journal.
+    journaled: bool,
+}
+
+impl Lane {
+    pub(super) fn new(index: usize, kind: &'static str, to: Vec<usize>, wires: &Wires) -> Self {
+        let trouble = Trouble::inherited(&wires.slot, index);
+        let mut lane = Self {
+            index,
+            kind,
+            to,
+            active: true,
+            ended: false,
+            settled: false,
+            retry_at: None,
+            trouble,
+            freed: 0,
+            own_batch: false,
+            journaled: false,
+        };
+        // What the shim before this one had begun comes first.
+        lane.journaled = lane.journal(wires).is_some_and(|j| j.waiting().unwrap_or(1) > 0);
+        lane
+    }
+
+    pub(super) fn journal<'w>(&self, wires: &'w Wires) -> Option<Journal<'w>> {
+        Some(Journal::new(wires.journal(self.index)?, wires.slot.lanes.get(self.index)?))
+    }
+
+    /// Whether output waits for room on the disk.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.trouble.is_some_and(|t| !t.dropping)
+    }
+
+    pub(super) fn wants(&self) -> bool {
+        !self.ended && self.retry_at.is_none() && !self.is_held_back()
+    }
+
+    pub(super) fn due(&self) -> Option<u64> {
+        if self.active && self.retry_at.is_none() && !self.is_held_back() {
+            return Some(0);
+        }
+        self.retry_at.or(self.trouble.map(|t| t.retry_at))
+    }
+
+    pub(super) fn free(&mut self, wires: &Wires) {
+        if let Some(journal) = self.journal(wires) {
+            self.freed = journal.free(self.freed);
+        }
+    }
+}
+
+impl Pump {
+    pub(super) fn turn_lane(&mut self, i: usize, wires: &Wires, now: u64, tree_gone: bool) {
+        let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
+        let retry =
+            lane.retry_at.is_some_and(|at| at <= now) || lane.trouble.is_some_and(|t| t.retry_at <= now);
+        let last =
+            tree_gone && !lane.settled && !lane.ended && lane.retry_at.is_none() && !lane.is_held_back();
+        if !(retry || last || (lane.active && lane.retry_at.is_none() && !lane.is_held_back())) {
+            return;
+        }
+        lane.retry_at = None;
+        for _ in 0..STEPS {
+            let step = self.step(i, wires, now, tree_gone);
+            let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
+            match step {
+                Ok(Step::Moved { more }) => {
+                    lane.active = more;
+                    self.note_success(i, wires);
+                    if !more && !tree_gone {
+                        return;
+                    }
+                }
+                Ok(Step::Nothing) => {
+                    (lane.active, lane.settled) = (false, tree_gone);
+                    return;
+                }
+                Ok(Step::End) => {
+                    (lane.active, lane.ended) = (false, true);
+                    return;
+                }
+                Ok(Step::Busy) => {
+                    lane.retry_at = Some(now + BUSY_MS);
+                    return;
+                }
+                Err(e) => {
+                    self.note_failure(i, &e, wires, now);
+                    return;
+                }
+            }
+        }
+        if let Some(Some(lane)) = self.lanes.get_mut(i) {
+            lane.active = true;
+        }
+    }
+
+    fn step(&mut self, i: usize, wires: &Wires, now: u64, tree_gone: bool) -> io::Result<Step> {
+        let (Some(Some(lane)), Some(pipe)) = (self.lanes.get(i), wires.pipes.get(i).and_then(Option::as_ref))
+        else {
+            return Ok(Step::End);
+        };
+        if let Some(trouble) = lane.trouble.filter(|t| t.dropping) {
+            return self.drop_some(i, wires, pipe, trouble, now);
+        }
+        let journaled = lane.journaled;
+        let raw = self.plan.format == LineFormat::Raw;
+        if let ([only], true, false) = (lane.to.as_slice(), raw, journaled)
+            && let Some(target) = self.targets.get_mut(*only)
+            && (!wires.slot.has(SHARED) || !target.log.regular)
+            && target.log.splices
+        {
+            return append::splice_in(target, pipe, self.keep);
+        }
+        self.write_batch(i, wires, pipe, tree_gone)
+    }
+
+    /// Takes in what the pipe has and writes one batch of lines.
+    fn write_batch(&mut self, i: usize, wires: &Wires, pipe: &OwnedFd, tree_gone: bool) -> io::Result<Step> {
+        let Some(Some(lane)) = self.lanes.get_mut(i) else { return Ok(Step::End) };
+        let Some(journal) = lane.journal(wires) else { return Ok(Step::End) };
+        let begun = journal.batch_end() != journal.done();
+        lane.journaled = true;
+        let filled = journal.fill(pipe)?;
+        let style = Style {
+            format: &self.plan.format,
+            kind: lane.kind,
+            app: &self.plan.app,
+            process_id: self.plan.process_id,
+        };
+        let start = journal.done();
+        let (mut input, mut output) = (Vec::new(), Vec::new());
+        if begun {
+            let end = journal.batch_end();
+            journal.read(start.at, end.at, &mut input)?;
+            let stamp = lines::stamp(style.format);
+            lines::transform(&style, &input, start.mid_line, true, None, &stamp, &mut output);
+        } else {
+            let waiting = journal.waiting()?;
+            if waiting == 0 {
+                lane.journaled = false;
+                return Ok(if filled == Some(0) { Step::End } else { Step::Nothing });
+            }
+            journal.read(start.at, start.at + waiting, &mut input)?;
+            // A line without its end waits for it, unless nobody will write it, or nobody is in the way.
+            let alone = *style.format == LineFormat::Raw && !wires.slot.has(SHARED) && lane.to.len() == 1;
+            let room = waiting < super::journal::CAPACITY;
+            let all = filled == Some(0) || alone || (tree_gone && filled.is_none() && room);
+            if !all && room && !input.contains(&b'\n') {
+                return Ok(Step::Nothing);
+            }
+            let limit = if self.keep.max_size > 0 { self.keep.max_size } else { u64::MAX };
+            let stamp = lines::stamp(style.format);
+            let taken =
+                lines::transform(&style, &input, start.mid_line, all, Some(limit), &stamp, &mut output);
+            if taken.bytes == 0 {
+                return Ok(Step::Nothing);
+            }
+            journal.begin(Place { at: start.at + taken.bytes as u64, mid_line: taken.mid_line });
+            lane.own_batch = true;
+        }
+        self.heaped |= output.len() > LARGE;
+        for step in journal.step()..lane.to.len() as u64 {
+            let Some(target) = usize::try_from(step)
+                .ok()
+                .and_then(|s| lane.to.get(s))
+                .and_then(|t| self.targets.get_mut(*t))
+            else {
+                break;
+            };
+            let id = AppendId { run: wires.run.0, lane: u32::from(i == 1), start: start.at, step };
+            let done = append::append(target, id, !lane.own_batch, &output, self.keep, || journal.advance())?;
+            if done == Step::Busy {
+                return Ok(Step::Busy);
+            }
+        }
+        journal.finish();
+        if journal.done().at - lane.freed > HOARD {
+            lane.freed = journal.free(lane.freed);
+        }
+        Ok(Step::Moved { more: true })
+    }
+
+    /// The disk has been full for too long: gives output up, and tries now and then to say so in the
+    /// log, which ends the trouble.
+    fn drop_some(
+        &mut self,
+        i: usize,
+        wires: &Wires,
+        pipe: &OwnedFd,
+        trouble: Trouble,
+        now: u64,
+    ) -> io::Result<Step> {
+        let Some(Some(lane)) = self.lanes.get_mut(i) else { return Ok(Step::End) };
+        let Some(counters) = wires.slot.lanes.get(i) else { return Ok(Step::End) };
+        if trouble.retry_at <= now {
+            let done = self.tell_of_loss(i, wires, trouble)?;
+            return Ok(if done { Step::Moved { more: true } } else { Step::Busy });
+        }
+        let mut lost = match lane.journal(wires) {
+            Some(journal) => journal.discard()?,
+            None => 0,
+        };
+        lane.own_batch = false;
+        if self.null.is_none() {
+            self.null = Some(File::options().write(true).open("/dev/null")?);
+        }
+        let Some(null) = &self.null else { return Ok(Step::Nothing) };
+        let ended = match splice::to_stream(pipe, null, 1 << 20) {
+            Ok(0) => true,
+            Ok(n) => {
+                lost += n as u64;
+                false
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
+            Err(e) => return Err(e),
+        };
+        wires.slot.dropped.fetch_add(lost, Ordering::AcqRel);
+        counters.untold.fetch_add(lost, Ordering::AcqRel);
+        Ok(if ended { Step::End } else { Step::Nothing })
+    }
+
+    /// Says in the log how much is missing. Whether that was possible.
+    fn tell_of_loss(&mut self, i: usize, wires: &Wires, trouble: Trouble) -> io::Result<bool> {
+        let Some(Some(lane)) = self.lanes.get_mut(i) else { return Ok(true) };
+        let Some(counters) = wires.slot.lanes.get(i) else { return Ok(true) };
+        let lost = counters.untold.load(Ordering::Acquire);
+        let style = Style {
+            format: &self.plan.format,
+            kind: lane.kind,
+            app: &self.plan.app,
+            process_id: self.plan.process_id,
+        };
+        let mut output = Vec::new();
+        let stamp = lines::stamp(style.format);
+        let start = lane.journal(wires).map_or(0, |j| j.done().at);
+        lines::transform(&style, trouble.notice(lost).as_bytes(), false, true, None, &stamp, &mut output);
+        for target in &lane.to {
+            let Some(target) = self.targets.get_mut(*target) else { continue };
+            // A notice is a line of its own.
+            let text =
+                if target.is_mid_line() { [b"\n", output.as_slice()].concat() } else { output.clone() };
+            let id = AppendId { run: wires.run.0, lane: u32::from(i == 1), start, step: NOTICE };
+            if append::append(target, id, false, &text, self.keep, || ())? == Step::Busy {
+                return Ok(false);
+            }
+        }
+        counters.untold.fetch_sub(lost, Ordering::AcqRel);
+        Ok(true)
+    }
+
+    fn note_failure(&mut self, i: usize, error: &io::Error, wires: &Wires, now: u64) {
+        let errno = error.raw_os_error().unwrap_or(EIO);
+        let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
+        lane.trouble = Some(Trouble::again(lane.trouble, errno, now, self.plan.full_disk_block_ms));
+        lane.active = lane.trouble.is_some_and(|t| t.dropping);
+        wires.slot.log_errno.store(errno, Ordering::Release);
+        if wires.slot.full_since_ms.load(Ordering::Acquire) == 0 {
+            wires.slot.full_since_ms.store(clock::boottime_ms(), Ordering::Release);
+        }
+    }
+
+    fn note_success(&mut self, i: usize, wires: &Wires) {
+        let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
+        if lane.trouble.take().is_some() && self.lanes.iter().flatten().all(|l| l.trouble.is_none()) {
+            wires.slot.log_errno.store(0, Ordering::Release);
+            wires.slot.full_since_ms.store(0, Ordering::Release);
+        }
+    }
+}
