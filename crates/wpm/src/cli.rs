@@ -195,6 +195,12 @@ mod tests {
             assert!(!verb.about.is_empty() && !verb.about.ends_with('.'), "{}", verb.name);
             assert!(verb.examples.contains(&format!("wpm {}", verb.name)), "{} has no example", verb.name);
         }
+        let mut tree = command();
+        tree.build();
+        for verb in VERBS {
+            let shown = tree.find_subcommand(verb.name).and_then(Command::get_long_about);
+            assert!(shown.is_some_and(|shown| shown.to_string().contains(verb.examples)), "{}", verb.name);
+        }
     }
 
     #[test]

@@ -89,6 +89,11 @@ pub(crate) struct Failure {
     /// Exit code.
     pub(crate) exit: ExitCode,
     code: Option<Code>,
+    text: Box<Text>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Text {
     message: String,
     place: Option<String>,
     excerpt: Vec<String>,
@@ -99,15 +104,8 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure of this kind, in one sentence without a full stop.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            exit: code.numbers().1,
-            code: Some(code),
-            message: message.into(),
-            place: None,
-            excerpt: Vec::new(),
-            help: Vec::new(),
-            similar: Vec::new(),
-        }
+        let text = Box::new(Text { message: message.into(), ..Text::default() });
+        Self { exit: code.numbers().1, code: Some(code), text }
     }
 
     /// The end of a command that has said everything already.
@@ -123,25 +121,25 @@ impl Failure {
 
     /// Adds what the user can do.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help.push(help.into());
+        self.text.help.push(help.into());
         self
     }
 
     /// Adds the file and line that it is about.
     pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
-        self.place = Some(place.into());
+        self.text.place = Some(place.into());
         self
     }
 
     /// Adds lines that show it.
     pub(crate) fn excerpt(mut self, lines: Vec<String>) -> Self {
-        self.excerpt = lines;
+        self.text.excerpt = lines;
         self
     }
 
     /// Adds what may have been meant.
     pub(crate) fn similar(mut self, names: Vec<String>) -> Self {
-        self.similar = names;
+        self.text.similar = names;
         self
     }
 
@@ -152,7 +150,7 @@ impl Failure {
 
     /// The sentence.
     pub(crate) fn message(&self) -> &str {
-        &self.message
+        &self.text.message
     }
 
     /// Whether there is something to say.
@@ -165,20 +163,20 @@ impl Failure {
         let mut text = String::new();
         let number = self.code.map_or(0, |code| code.numbers().0);
         let label = paint(style::ERROR, &format!("error[E{number:03}]"));
-        let _ = write!(text, "{label}: {}", self.message);
-        if let Some(place) = &self.place {
+        let _ = write!(text, "{label}: {}", self.text.message);
+        if let Some(place) = &self.text.place {
             let _ = write!(text, "\n  {} {place}", paint(style::DIM, "-->"));
         }
-        for line in &self.excerpt {
+        for line in &self.text.excerpt {
             let _ = write!(text, "\n   {} {line}", paint(style::DIM, "|"));
         }
-        for name in &self.similar {
+        for name in &self.text.similar {
             let _ = write!(text, "\n  {}: did you mean `{name}`?", paint(style::HELP, "help"));
             if let Some(corrected) = self.correct(command, name) {
                 let _ = write!(text, "      {}", paint(style::COMMAND, &corrected));
             }
         }
-        for help in &self.help {
+        for help in &self.text.help {
             let _ = write!(text, "\n  {}: {help}", paint(style::HELP, "help"));
         }
         text
@@ -186,7 +184,8 @@ impl Failure {
 
     /// The command with the wrong name replaced.
     fn correct(&self, command: &[String], name: &str) -> Option<String> {
-        let wrong = command.iter().skip(1).position(|word| self.message.contains(&format!("`{word}`")))? + 1;
+        let wrong =
+            command.iter().skip(1).position(|word| self.text.message.contains(&format!("`{word}`")))? + 1;
         let mut words = command.to_vec();
         name.clone_into(&mut words[wrong]);
         words[0] = "wpm".to_owned();
@@ -211,7 +210,9 @@ impl From<WireError> for Failure {
         let failure = Self::new(code, error.message).exiting(error.code.exit_code()).similar(error.similar);
         match error.hint {
             Some(hint) => failure.help(hint),
-            None if error.code == ErrorCode::NoSuchApp => failure.help("`wpm list` shows what there is"),
+            None if error.code == ErrorCode::NoSuchApp && failure.text.similar.is_empty() => {
+                failure.help("`wpm list` shows what there is")
+            }
             None => failure,
         }
     }
@@ -281,7 +282,7 @@ mod tests {
         assert_eq!(failure.exit, ExitCode::NoSuchApp);
         assert_eq!(
             plain(&failure, &["/usr/bin/wpm", "stop", "wbe"]),
-            "error[E004]: no app matches `wbe`\n  help: did you mean `web`?      wpm stop web\n  help: `wpm list` shows what there is"
+            "error[E004]: no app matches `wbe`\n  help: did you mean `web`?      wpm stop web"
         );
     }
 

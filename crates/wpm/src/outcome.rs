@@ -53,12 +53,16 @@ pub(crate) fn carry_out(
     drop(progress);
     match answer? {
         Body::Outcomes { outcomes, remarks } => {
+            let said = !remarks.is_empty();
             for remark in remarks {
                 context.note(&remark);
             }
             if quiet {
                 let ids: String = outcomes.iter().map(|outcome| format!("{}\n", outcome.id)).collect();
                 output::data(&ids)?;
+            }
+            if outcomes.is_empty() && !said {
+                context.note(words.noun);
             }
             report(context, &outcomes, words, begun)
         }
@@ -83,10 +87,12 @@ fn report(context: &Context, outcomes: &[InstanceOutcome], words: Words, begun: 
         }
     }
     let good = outcomes.iter().filter(|outcome| is_good(&outcome.outcome)).count();
-    if good == outcomes.len() && words.hints && output::stderr_is_terminal() {
-        if let Some(app) = by_app.keys().next().filter(|_| by_app.len() == 1) {
-            context.note(&hints(app));
-        }
+    if good == outcomes.len()
+        && words.hints
+        && output::stderr_is_terminal()
+        && let Some(app) = by_app.keys().next().filter(|_| by_app.len() == 1)
+    {
+        context.note(&hints(app));
     }
     Ok(match (good, outcomes.len() - good) {
         (_, 0) => ExitCode::Ok,

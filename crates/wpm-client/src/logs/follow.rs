@@ -114,7 +114,7 @@ impl Follower {
     pub fn wait(
         &self,
         other: Option<BorrowedFd<'_>>,
-        output: Option<impl AsFd>,
+        output: Option<BorrowedFd<'_>>,
         limit: Option<Duration>,
     ) -> io::Result<Wake> {
         let mut limit = limit;
@@ -282,7 +282,6 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const NOBODY: Option<BorrowedFd<'static>> = None;
     /// Long enough for a loaded machine; a wait ends with the event.
     const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 
@@ -295,7 +294,7 @@ mod tests {
     fn next(follower: &mut Follower, count: usize) -> Vec<String> {
         let mut seen = Vec::new();
         while seen.len() < count {
-            let wake = follower.wait(None, NOBODY, PATIENCE).expect("waited");
+            let wake = follower.wait(None, None, PATIENCE).expect("waited");
             assert!(wake.files, "only saw {seen:?}");
             seen.extend(
                 follower.lines().into_iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()),
@@ -315,7 +314,7 @@ mod tests {
         append(&path, " done\nnext\n");
         assert_eq!(next(&mut follower, 2), ["half done", "next"]);
         append(&path, "rest");
-        follower.wait(None, NOBODY, PATIENCE).expect("waited");
+        follower.wait(None, None, PATIENCE).expect("waited");
         assert!(follower.lines().is_empty());
         assert_eq!(follower.take_partial()[0].bytes, b"rest");
     }
@@ -378,7 +377,7 @@ mod tests {
         paths.iter().for_each(|path| append(path, &text));
         let mut next_number = [0, 0];
         while next_number != [200_000, 200_000] {
-            follower.wait(None, NOBODY, PATIENCE).expect("waited");
+            follower.wait(None, None, PATIENCE).expect("waited");
             for line in follower.lines() {
                 assert_eq!(line.bytes, next_number[line.source].to_string().as_bytes());
                 next_number[line.source] += 1;

@@ -135,10 +135,10 @@ fn of_spec(spec: &AppSpec, instance: &InstanceView, all: &mut Map<String, Value>
         ("NODE_APP_INSTANCE", spec.instances_asked.then(|| json!(instance.index))),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(base) = spec.increment_var.as_ref().and_then(|name| spec.env.get(name)) {
-        if let (Ok(base), Some(name)) = (base.parse::<u64>(), spec.increment_var.as_ref()) {
-            all.insert(name.clone(), json!((base + u64::from(instance.index)).to_string()));
-        }
+    if let Some(name) = &spec.increment_var
+        && let Some(base) = spec.env.get(name).and_then(|base| base.parse::<u64>().ok())
+    {
+        all.insert(name.clone(), json!((base + u64::from(instance.index)).to_string()));
     }
     for (name, value) in fields {
         all.insert(name.to_owned(), value);

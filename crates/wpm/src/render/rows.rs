@@ -63,6 +63,9 @@ pub(crate) struct Row {
     pub(crate) note: String,
 }
 
+/// A run that begins so soon after a command was started by it, in milliseconds.
+const BY_HAND_MS: u64 = 5000;
+
 /// Usage by public id.
 pub(crate) type Usages = HashMap<u32, Usage>;
 
@@ -151,7 +154,7 @@ pub(crate) fn why(instance: &InstanceView) -> Vec<String> {
     match health(&instance.status) {
         Health::Online => {
             // What happened last time, where it came back by itself.
-            if let (true, Some(exit)) = (instance.restarts > 0, &exit) {
+            if let (true, Some(exit)) = (came_back_by_itself(instance), &exit) {
                 parts.push(format!("last {exit}"));
             }
         }
@@ -175,6 +178,12 @@ pub(crate) fn why(instance: &InstanceView) -> Vec<String> {
         ));
     }
     parts
+}
+
+/// Whether its present run was not started by hand.
+const fn came_back_by_itself(instance: &InstanceView) -> bool {
+    instance.restarts > 0
+        && (instance.unstable > 0 || instance.started_ms > instance.created_ms.saturating_add(BY_HAND_MS))
 }
 
 /// `log: No space left on device, 4 MiB dropped`.

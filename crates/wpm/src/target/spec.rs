@@ -3,7 +3,7 @@
 //! Invariant: relative paths of the app are seen from its working directory, which is where the caller
 //! is unless the app says otherwise.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wpm_proto::app::AppSpec;
 
@@ -34,7 +34,7 @@ pub(crate) fn resolve(options: AppOptions, base: &Path, caller: &Caller) -> Resu
         .or_else(|failure| locate(&script, &caller.cwd, caller, interpreted).map_err(|_| failure))?;
     let cwd = asked_cwd.or_else(|| program.folder.clone()).unwrap_or_else(|| base.to_owned());
     let interpreter = interpreter(&options, &program, &cwd, caller)?;
-    complete(options, program, interpreter, cwd, caller)
+    complete(options, program, interpreter, &cwd, caller)
 }
 
 fn interpreter(
@@ -80,7 +80,7 @@ fn complete(
     options: AppOptions,
     program: Program,
     interpreter: Option<String>,
-    cwd: PathBuf,
+    cwd: &Path,
     caller: &Caller,
 ) -> Result<AppSpec, Failure> {
     let name = options.name.unwrap_or(program.name);
@@ -104,7 +104,7 @@ fn complete(
     match &options.filter_env {
         Some(EnvFilter::All) => env.clear(),
         Some(EnvFilter::Containing(parts)) => {
-            env.retain(|key, _| !parts.iter().any(|part| key.contains(part)))
+            env.retain(|key, _| !parts.iter().any(|part| key.contains(part)));
         }
         None => {}
     }
@@ -135,7 +135,7 @@ fn complete(
         None if program.shell || !scripted.is_some_and(is_javascript) => None,
         None => Path::new(&script).parent().and_then(folder::version),
     };
-    let file = |path: Option<String>| path.map(|path| file(&path, &cwd, caller));
+    let file = |path: Option<String>| path.map(|path| file(&path, cwd, caller));
     Ok(AppSpec {
         namespace: options.namespace.unwrap_or_else(|| "default".to_owned()),
         shell: program.shell,
@@ -167,7 +167,7 @@ fn complete(
         error_file: file(options.error_file),
         log_file: options.log_file.map(
             |path| {
-                if path.is_empty() { path } else { self::file(&path, &cwd, caller) }
+                if path.is_empty() { path } else { self::file(&path, cwd, caller) }
             },
         ),
         merge_logs: options.merge_logs.unwrap_or(false),

@@ -64,7 +64,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     }
     let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
     if describe.json {
-        output::json(&json(&apps, &usage, Value::Null))?;
+        output::json(&json(&apps, &usage, &Value::Null))?;
         return Ok(ExitCode::Ok);
     }
     let look = Look { width: output::width().unwrap_or(120), utf8: output::is_utf8() };

@@ -161,7 +161,7 @@ pub(crate) struct AppFlags {
     accepted: Accepted,
 }
 
-/// Options of pm2 that are taken and have no effect here.
+// Options of pm2 that are taken and have no effect here.
 #[derive(Debug, clap::Args)]
 struct Accepted {
     /// Node source maps

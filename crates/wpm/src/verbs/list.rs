@@ -104,12 +104,10 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
     if options.json {
         let daemon =
             client.welcome().map(|welcome| json!({ "version": welcome.version, "pid": welcome.pid }));
-        return Ok(format!("{}\n", json(&apps, &usage, daemon.unwrap_or(Value::Null))));
+        return Ok(format!("{}\n", json(&apps, &usage, &daemon.unwrap_or(Value::Null))));
     }
-    if apps.is_empty() {
-        if output::stdout_is_terminal() {
-            return Ok(format!("no apps yet: {}\n", paint(style::COMMAND, "wpm start FILE")));
-        }
+    if apps.is_empty() && output::stdout_is_terminal() {
+        return Ok(format!("no apps yet: {}\n", paint(style::COMMAND, "wpm start FILE")));
     }
     let mut rows = rows::rows(&apps, &usage, now_ms(), options.instances || options.mini_list);
     rows::sort(&mut rows, options.sort.0, options.sort.1);
@@ -130,7 +128,7 @@ pub(super) fn now_ms() -> u64 {
 }
 
 /// wpm's own JSON: the daemon's view with the usage of each instance.
-pub(super) fn json(apps: &[AppView], usage: &Usages, daemon: Value) -> Value {
+pub(super) fn json(apps: &[AppView], usage: &Usages, daemon: &Value) -> Value {
     let mut apps = json!(apps);
     for instance in
         apps.as_array_mut().into_iter().flatten().filter_map(|app| app["instances"].as_array_mut()).flatten()

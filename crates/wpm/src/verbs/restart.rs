@@ -73,7 +73,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     if !known.is_empty() {
         let mut change = change(flags)?;
         if restart.update_env {
-            change.env = Some(caller.env.clone());
+            change.env = Some(caller.env);
         }
         let op = Op::Restart { targets: targets::expand(known, &[])?, change: Box::new(change), wait };
         codes.push(carry_out(context, &mut client, op, words, None, restart.waiting.quiet)?);

@@ -98,7 +98,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     if !known.is_empty() {
         names.extend(known.iter().cloned());
         let op = if start.update_env {
-            let change = wpm_proto::request::Change { env: Some(caller.env.clone()), ..Default::default() };
+            let change = wpm_proto::request::Change { env: Some(caller.env), ..Default::default() };
             Op::Restart { targets: known, change: Box::new(change), wait }
         } else {
             Op::StartKnown { targets: known, wait }

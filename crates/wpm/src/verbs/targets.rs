@@ -7,7 +7,7 @@ use crate::appfile::{self, Choice};
 use crate::complete;
 use crate::failure::Failure;
 
-/// The apps that a command is about.
+// The apps that a command is about. (No doc comment: clap would take it for the help of the verb.)
 #[derive(Debug, clap::Args)]
 pub(crate) struct Targets {
     /// Name, id, `all`, namespace, /regex/ or app file; several are taken in turn
@@ -57,7 +57,7 @@ fn absolute_script(target: String) -> String {
     }
 }
 
-/// For commands that ask for outcomes.
+// For commands that ask for outcomes.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Waiting {
     /// Return as soon as the daemon has taken the command

@@ -168,10 +168,10 @@ fn open_files() -> Finding {
 
 fn room(home: &Home) -> Vec<Finding> {
     let mut folders = vec![home.path().to_owned()];
-    if let (Ok(logs), Ok(own)) = (fs::metadata(home.logs()), fs::metadata(home.path())) {
-        if logs.dev() != own.dev() {
-            folders.push(home.logs());
-        }
+    if let (Ok(logs), Ok(own)) = (fs::metadata(home.logs()), fs::metadata(home.path()))
+        && logs.dev() != own.dev()
+    {
+        folders.push(home.logs());
     }
     folders.iter().map(|folder| room_of(folder)).collect()
 }

@@ -3,6 +3,8 @@
 //! Waits on the files, on the daemon's events and on the reader at once. Without a daemon it looks for
 //! new files, and for a daemon, once a second.
 
+use std::os::fd::AsFd;
+
 use jiff::Timestamp;
 use wpm_client::logs::{Follower, From, Source};
 use wpm_client::subscribe::Subscription;
@@ -41,7 +43,8 @@ pub(super) fn follow(
     loop {
         let limit = events.is_none().then_some(TICK);
         let fd = events.as_ref().map(Subscription::fd);
-        let wake = follower.wait(fd, Some(std::io::stdout()), limit).map_err(|cause| watch_failed(&cause))?;
+        let stdout = std::io::stdout();
+        let wake = follower.wait(fd, Some(stdout.as_fd()), limit).map_err(|cause| watch_failed(&cause))?;
         if wake.closed {
             return Ok(ExitCode::Ok);
         }
