@@ -62,7 +62,7 @@ proptest! {
     fn noise_is_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300), odd in "[ -~]{0,40}") {
         let mut primary: Primary<Token> = Primary::new(Balance::RoundRobin);
         primary.handle(Input::Joined { run: Run(1), index: 0 });
-        let act = format!("\n{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":{:?},\"seq\":\"x\"}}\n", odd);
+        let act = format!("\n{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":{odd:?},\"seq\":\"x\"}}\n");
         let cluster = format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":{odd:?},\"ack\":-1,\"key\":7}}\n");
         for bytes in [&bytes[..], act.as_bytes(), cluster.as_bytes(), b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\"}\n"] {
             primary.handle(Input::Received { run: Run(1), bytes, fds: vec![] });
