@@ -411,13 +411,14 @@ offer_path() {
 
 wpm_home() { printf '%s\n' "${WPM_HOME:-${HOME:-}/.wpm}"; }
 
-# Pid of a daemon of this user's home that lives, for messages only.
+# Pid of a daemon of this user's home that lives. The file may be older than the present owner of the pid.
 daemon_pid() {
     pid=$(sed -n 1p "$(wpm_home)/daemon.pid" 2>/dev/null) || return 1
     case $pid in
         '' | *[!0-9]*) return 1 ;;
     esac
-    kill -0 "$pid" 2>/dev/null && printf '%s\n' "$pid"
+    tr '\000' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "__daemon $(wpm_home)" || return 1
+    printf '%s\n' "$pid"
 }
 
 install() {

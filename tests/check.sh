@@ -4,7 +4,7 @@
 # Usage: tests/check.sh [--no-install] [STEP...]
 #
 #   --no-install   install nothing; say what is missing and stop
-#   STEP           only these: fmt clippy test doc deny scripts repository install
+#   STEP           only these: fmt clippy test doc deny scripts repository reference install
 #
 # Needs a Rust toolchain and, for the rest, Debian's packages: missing ones are installed with apt-get by
 # root or through sudo. Nothing is retried. The last line reads `N passed, N failed`; the exit code is 0
@@ -12,7 +12,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-all_steps="fmt clippy test doc deny scripts repository install"
+all_steps="fmt clippy test doc deny scripts repository reference install"
 steps=
 install=yes
 for word in "$@"; do
@@ -149,6 +149,18 @@ docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 }
 
+# docs/commands.md is what the program says of itself.
+reference() {
+    local program
+    program=$(cargo build --locked --package wpm --bin wpm --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    [ -x "$program" ] || return 1
+    if ! diff -u <(sed '1,/^<!-- What follows/d' docs/commands.md) <(.ci/reference "$program"); then
+        echo "docs/commands.md is not what wpm says of itself: .ci/reference $program --write"
+        return 1
+    fi
+}
+
 install_tools
 PATH=$PATH:/usr/sbin
 step fmt cargo fmt --all --check
@@ -156,6 +168,7 @@ step scripts scripts
 step repository tests/repository.sh
 step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 step test cargo test --workspace --locked --no-fail-fast
+step reference reference
 step doc docs
 step deny deny
 step install tests/install/test.sh

@@ -326,14 +326,22 @@ test_purge_takes_only_a_home_of_wpm() {
     mkdir "$home/.wpm" "$here/documents"
     echo thesis >"$here/documents/thesis"
     : >"$home/.wpm/daemon.lock"
-    # A daemon that lives: this test itself.
+    # A pid that somebody else has got meanwhile, then a daemon that lives.
     echo $$ >"$home/.wpm/daemon.pid"
+    expect 0 run_piped --prefix "$here/p"
+    ! grep -q "goes on" "$here/stderr" || return 1
+    mkfifo "$here/fifo"
+    echo 'read -r _' >"$here/daemon"
+    sh "$here/daemon" __daemon "$home/.wpm" <"$here/fifo" &
+    exec 9>"$here/fifo"
+    echo $! >"$home/.wpm/daemon.pid"
     expect 0 run_piped --prefix "$here/p"
     said "goes on"
     expect 1 run_piped --prefix "$here/p" --uninstall --purge
     said "wpm kill"
     [ -x "$here/p/bin/wpm" ]
-    rm "$home/.wpm/daemon.pid"
+    exec 9>&-
+    wait
     set_env="WPM_HOME=$here/documents" expect 1 run_piped --prefix "$here/p" --uninstall --purge
     [ -s "$here/documents/thesis" ]
     expect 0 run_piped --prefix "$here/p"
