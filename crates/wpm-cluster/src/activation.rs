@@ -4,7 +4,11 @@
 //! listening sockets first, then the channel.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
+
+use crate::balance::Balance;
+use crate::primary::BindTo;
 
 /// Number of the first descriptor that is passed.
 pub const FIRST_FD: i32 = 3;
@@ -100,6 +104,16 @@ fn tcp(text: &str) -> Result<ListenTo, &'static str> {
 }
 
 impl ListenTo {
+    /// What has to be bound, once the host is resolved to `address` and a path made absolute.
+    pub fn to_bind(&self, address: Option<IpAddr>) -> BindTo {
+        match self {
+            Self::Tcp { port, .. } => {
+                BindTo::Tcp { address, scope: None, port: *port, v6_only: false, reuse_port: false }
+            }
+            Self::Unix { path } => BindTo::Path { path: path.clone(), add_mode: 0 },
+        }
+    }
+
     /// The port, or the file's name: enough to tell several sockets apart.
     fn default_name(&self) -> String {
         match self {
@@ -204,6 +218,16 @@ pub enum Runtime {
     Deno,
 }
 
+impl Runtime {
+    /// The policy that works, where this one was asked for.
+    pub const fn policy(self, asked: Balance) -> Balance {
+        match (self, asked) {
+            (Self::Deno, Balance::Shared) => Balance::RoundRobin,
+            (_, asked) => asked,
+        }
+    }
+}
+
 /// The runtime of an interpreter or program, by its file name; `None` = none that speaks the protocol.
 ///
 /// A launcher (`npm`, `npx`, a shell) is none: it would become the worker itself.
@@ -296,7 +320,8 @@ mod tests {
     #[test]
     fn launchers_are_no_workers() {
         assert_eq!(runtime("/usr/bin/node"), Some(Runtime::Node));
-        assert_eq!(runtime("deno"), Some(Runtime::Deno));
+        assert_eq!(runtime("deno").map(|r| r.policy(Balance::Shared)), Some(Balance::RoundRobin));
+        assert_eq!(Runtime::Deno.policy(Balance::Sticky), Balance::Sticky);
         assert_eq!(runtime("/usr/bin/npm"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What goes into the primary and what comes out.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -206,4 +207,52 @@ pub enum Address {
     Unix(String),
     /// A descriptor that the worker was given.
     Inherited(i64),
+}
+
+impl Address {
+    /// The port, of TCP and UDP.
+    pub const fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp { port, .. } | Self::Udp { port, .. } => Some(*port),
+            Self::Unix(_) | Self::Inherited(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => socket(f, host.as_deref(), *port),
+            Self::Udp { host, port } => {
+                f.write_str("udp:")?;
+                socket(f, host.as_deref(), *port)
+            }
+            Self::Unix(path) => write!(f, "unix:{path}"),
+            Self::Inherited(fd) => write!(f, "fd:{fd}"),
+        }
+    }
+}
+
+fn socket(f: &mut fmt::Formatter<'_>, host: Option<&str>, port: u16) -> fmt::Result {
+    match host {
+        None => write!(f, "{port}"),
+        Some(host) if host.contains(':') => write!(f, "[{host}]:{port}"),
+        Some(host) => write!(f, "{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_users_write_them() {
+        let tcp = |host: Option<&str>| Address::Tcp { host: host.map(str::to_owned), port: 80 };
+        assert_eq!(tcp(None).to_string(), "80");
+        assert_eq!(tcp(Some("::1")).to_string(), "[::1]:80");
+        assert_eq!(Address::Udp { host: Some("10.0.0.1".into()), port: 53 }.to_string(), "udp:10.0.0.1:53");
+        assert_eq!(Address::Unix("/s".into()).to_string(), "unix:/s");
+        assert_eq!((Address::Inherited(3).to_string(), Address::Inherited(3).port()), ("fd:3".into(), None));
+        assert_eq!(tcp(None).port(), Some(80));
+    }
 }
