@@ -35,5 +35,8 @@ pub use ids::{AppId, InstanceId, RunId, Ticket};
 pub use input::{Command, CommandError, Event, Input, ScaleTo, Start, StartApp};
 pub use instance::{App, Cause, Desired, Exit, Instance, RunInfo, State};
 pub use select::{Selector, SelectorError};
-pub use spec::{LogPaths, LogSpec, RestartPolicy, Spec, SpecChange, StopPolicy, strftime_of_dayjs};
+pub use spec::{
+    BadCheck, Balance, Check, LogPaths, LogSpec, RestartPolicy, Spec, SpecChange, StopPolicy,
+    strftime_of_dayjs,
+};
 pub use time::{Millis, Now};

@@ -4,15 +4,19 @@
 //! resolved them; the core never looks at a file.
 
 mod argv;
+mod check;
 mod date;
 mod diff;
 mod env;
 mod fingerprint;
 mod names;
+mod sharing;
 mod validate;
 
+pub use check::{BadCheck, Check};
 pub use date::strftime_of_dayjs;
 pub use names::LogPaths;
+pub use sharing::Balance;
 
 use std::collections::BTreeMap;
 
@@ -120,6 +124,27 @@ pub struct Spec {
     pub wait_ready: bool,
     /// How long (default 3000 ms).
     pub listen_timeout: Millis,
+    /// Sockets that are bound once and handed to every instance: `[NAME=][HOST:]PORT` or
+    /// `[NAME=]unix:PATH`.
+    pub listen: Vec<String>,
+    /// Who balances the ports that cluster workers share; `None` = the kernel.
+    pub balance: Option<Balance>,
+    /// Base port that a Node program carries as a literal and that grows by the index.
+    pub port_step: Option<u16>,
+    /// How it is found out that a run is ready, beside what it says by itself.
+    pub ready: Option<Check>,
+    /// How it is found out that a run is still well.
+    pub health: Option<Check>,
+    /// Time between two checks of health (default 10 s).
+    pub health_interval: Millis,
+    /// Time after which a check has failed (default 3 s).
+    pub health_timeout: Millis,
+    /// Failed checks in a row after which the run is replaced (default 3).
+    pub health_failures: u32,
+    /// How long an old run may finish what it is doing in a reload (default 5000 ms).
+    pub drain_timeout: Millis,
+    /// Whether two runs of one instance may overlap in a reload; `None` = as [`Spec::overlaps`] finds.
+    pub overlap: Option<bool>,
     /// Restart policy.
     pub restart: RestartPolicy,
     /// Stop policy.
@@ -191,6 +216,16 @@ impl Spec {
             start_check: Millis(400),
             wait_ready: false,
             listen_timeout: Millis(3000),
+            listen: Vec::new(),
+            balance: None,
+            port_step: None,
+            ready: None,
+            health: None,
+            health_interval: Millis(10_000),
+            health_timeout: Millis(3000),
+            health_failures: 3,
+            drain_timeout: Millis(5000),
+            overlap: None,
             restart: RestartPolicy::default(),
             stop: StopPolicy::default(),
             log: LogSpec::default(),

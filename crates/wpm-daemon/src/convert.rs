@@ -2,7 +2,12 @@
 //!
 //! Every conversion names every field, so that a new one cannot be forgotten silently.
 
-use wpm_core::{Cause, Exit, LogSpec, Millis, RestartPolicy, ScaleTo, Spec, SpecChange, StopPolicy};
+use std::fmt::Display;
+use std::str::FromStr;
+
+use wpm_core::{
+    Balance, Cause, Check, Exit, LogSpec, Millis, RestartPolicy, ScaleTo, Spec, SpecChange, StopPolicy,
+};
 use wpm_proto::app::AppSpec;
 use wpm_proto::request::{Change, Scale};
 use wpm_proto::state::{SavedExit, SavedSpec};
@@ -26,9 +31,54 @@ const MIN_UPTIME_MS: u64 = 1000;
 const MAX_RESTARTS: u32 = 16;
 const START_CHECK_MS: u64 = 400;
 const LISTEN_TIMEOUT_MS: u64 = 3000;
+const HEALTH_INTERVAL_MS: u64 = 10_000;
+const HEALTH_TIMEOUT_MS: u64 = 3000;
+const HEALTH_FAILURES: u32 = 3;
+const DRAIN_TIMEOUT_MS: u64 = 5000;
+
+/// A field of an app that cannot be understood, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BadField {
+    /// Its name.
+    pub(crate) field: &'static str,
+    /// What is wrong with it.
+    pub(crate) reason: String,
+}
+
+/// The fields that have a language of their own.
+#[derive(Debug, Default)]
+struct Parsed {
+    balance: Option<Balance>,
+    ready: Option<Check>,
+    health: Option<Check>,
+}
+
+impl Parsed {
+    fn of(app: &AppSpec) -> Result<Self, BadField> {
+        Ok(Self {
+            balance: parsed("balance", app.balance.as_deref())?,
+            ready: parsed("ready", app.ready.as_deref())?,
+            health: parsed("health", app.health.as_deref())?,
+        })
+    }
+}
+
+fn parsed<T: FromStr<Err: Display>>(field: &'static str, text: Option<&str>) -> Result<Option<T>, BadField> {
+    text.map(|text| text.parse().map_err(|why: T::Err| BadField { field, reason: why.to_string() }))
+        .transpose()
+}
 
 /// Wire to memory.
-pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Spec {
+///
+/// # Errors
+/// When a field that has a language of its own does not speak it.
+pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Result<Spec, BadField> {
+    let parsed = Parsed::of(&app)?;
+    Ok(with_parsed(app, parsed, defaults))
+}
+
+fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
+    let Parsed { balance, ready, health } = parsed;
     let AppSpec {
         name,
         namespace,
@@ -49,6 +99,16 @@ pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Spec {
         start_check_ms,
         wait_ready,
         listen_timeout_ms,
+        listen,
+        balance: _,
+        port_step,
+        ready: _,
+        health: _,
+        health_interval_ms,
+        health_timeout_ms,
+        health_failures,
+        drain_timeout_ms,
+        overlap,
         autorestart,
         stop_exit_codes,
         min_uptime_ms,
@@ -102,6 +162,16 @@ pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Spec {
         start_check: Millis(start_check_ms.unwrap_or(START_CHECK_MS)),
         wait_ready,
         listen_timeout: Millis(listen_timeout_ms.unwrap_or(LISTEN_TIMEOUT_MS)),
+        listen,
+        balance,
+        port_step,
+        ready,
+        health,
+        health_interval: Millis(health_interval_ms.unwrap_or(HEALTH_INTERVAL_MS)),
+        health_timeout: Millis(health_timeout_ms.unwrap_or(HEALTH_TIMEOUT_MS)),
+        health_failures: health_failures.unwrap_or(HEALTH_FAILURES),
+        drain_timeout: Millis(drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS)),
+        overlap,
         restart: RestartPolicy {
             autorestart,
             stop_exit_codes,
@@ -166,6 +236,16 @@ pub(crate) fn app_spec(spec: &Spec) -> AppSpec {
         start_check_ms: Some(s.start_check.0),
         wait_ready: s.wait_ready,
         listen_timeout_ms: Some(s.listen_timeout.0),
+        listen: s.listen,
+        balance: s.balance.map(|one| one.as_str().to_owned()),
+        port_step: s.port_step,
+        ready: s.ready.map(|check| check.to_string()),
+        health: s.health.map(|check| check.to_string()),
+        health_interval_ms: Some(s.health_interval.0),
+        health_timeout_ms: Some(s.health_timeout.0),
+        health_failures: Some(s.health_failures),
+        drain_timeout_ms: Some(s.drain_timeout.0),
+        overlap: s.overlap,
         autorestart: s.restart.autorestart,
         stop_exit_codes: s.restart.stop_exit_codes,
         min_uptime_ms: Some(s.restart.min_uptime.0),
@@ -207,7 +287,8 @@ macro_rules! same_fields {
         same_fields!($value, $from => $to {
             name, namespace, script, shell, interpreter, interpreter_args, args, cwd, env, own_env,
             instances, instances_asked, cluster, instance_var, increment_var, autostart,
-            start_check_ms, wait_ready, listen_timeout_ms, autorestart, stop_exit_codes,
+            start_check_ms, wait_ready, listen_timeout_ms, listen, balance, port_step, ready, health,
+            health_interval_ms, health_timeout_ms, health_failures, drain_timeout_ms, overlap, autorestart, stop_exit_codes,
             min_uptime_ms, max_restarts, restart_delay_ms, exp_backoff_restart_delay_ms,
             max_memory_restart, kill_signal, kill_timeout_ms, treekill, shutdown_with_message,
             out_file, error_file, log_file, merge_logs, disable_logs, log_json, log_date_format,
@@ -226,9 +307,14 @@ pub(crate) fn saved_spec(spec: &Spec) -> SavedSpec {
     same_fields!(app_spec(spec), AppSpec => SavedSpec)
 }
 
-/// Disk to memory.
+/// Disk to memory. What a newer wpm wrote in words that this one does not know is left out.
 pub(crate) fn restored_spec(saved: SavedSpec, defaults: Defaults) -> Spec {
-    spec(same_fields!(saved, SavedSpec => AppSpec), defaults)
+    let app = same_fields!(saved, SavedSpec => AppSpec);
+    let parsed = Parsed::of(&app).unwrap_or_else(|BadField { field, reason }| {
+        tracing::error!("{:?}: `{field}` of the state file is not understood: {reason}", app.name);
+        Parsed::default()
+    });
+    with_parsed(app, parsed, defaults)
 }
 
 /// Wire to memory.

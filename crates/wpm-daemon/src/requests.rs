@@ -15,7 +15,7 @@ use wpm_proto::state::SavedDesire;
 use wpm_sys::contract::ToShim;
 
 use crate::clock;
-use crate::convert;
+use crate::convert::{self, BadField};
 use crate::daemon::{After, Asker, Daemon};
 use crate::session::SessionId;
 use crate::state_file;
@@ -252,7 +252,11 @@ impl Daemon {
                 ));
             }
             let start_now = app.autostart;
-            out.push(StartApp { spec: convert::spec(app, self.settings.spec), start_now });
+            let name = app.name.clone();
+            let spec = convert::spec(app, self.settings.spec).map_err(|BadField { field, reason }| {
+                error(ErrorCode::InvalidSpec, format!("invalid `{field}` of `{name}`: {reason}"))
+            })?;
+            out.push(StartApp { spec, start_now });
         }
         Ok(out)
     }

@@ -78,6 +78,7 @@ fn saved_instance(i: &Instance) -> Option<SavedInstance> {
         restarts: i.restarts,
         last_exit: i.last_exit.map(convert::saved_exit),
         created_ms: i.created_wall_ms,
+        cause: if i.is_errored() { convert::cause_words(&i.cause) } else { None },
     })
 }
 
@@ -97,7 +98,7 @@ mod tests {
         for name in ["b", "a\"\\"] {
             let json = serde_json::json!({"name": name, "script": "/bin/true", "cwd": "/", "instances": 2, "instances_asked": true});
             let app: AppSpec = serde_json::from_value(json).expect("a spec");
-            let spec = convert::spec(app, convert::Defaults::default());
+            let spec = convert::spec(app, convert::Defaults::default()).expect("a sound one");
             let start = Start { apps: vec![StartApp { spec, start_now: true }], force: false };
             core.handle(Now::default(), Input::Command(Ticket(1), Command::Start(start)));
         }

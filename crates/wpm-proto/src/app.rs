@@ -68,6 +68,37 @@ pub struct AppSpec {
     /// How long.
     #[serde(default)]
     pub listen_timeout_ms: Option<u64>,
+    /// Sockets bound once and handed to every instance: `[NAME=][HOST:]PORT` or `[NAME=]unix:PATH`.
+    #[serde(default)]
+    pub listen: Vec<String>,
+    /// Who balances a port that instances share: `shared`, `round-robin` or `sticky`.
+    #[serde(default)]
+    pub balance: Option<String>,
+    /// Base port of a Node program that grows by the index.
+    #[serde(default)]
+    pub port_step: Option<u16>,
+    /// Check of readiness: `message`, `notify`, `port[:N]`, `tcp:HOST:PORT`, `http://…`, `exec:COMMAND`
+    /// or `log:REGEX`.
+    #[serde(default)]
+    pub ready: Option<String>,
+    /// Check of health, in the same words without `message` and `log`.
+    #[serde(default)]
+    pub health: Option<String>,
+    /// Time between checks of health.
+    #[serde(default)]
+    pub health_interval_ms: Option<u64>,
+    /// Time after which a check has failed.
+    #[serde(default)]
+    pub health_timeout_ms: Option<u64>,
+    /// Failed checks in a row until it is restarted.
+    #[serde(default)]
+    pub health_failures: Option<u32>,
+    /// How long an old run may finish what it is doing in a reload.
+    #[serde(default)]
+    pub drain_timeout_ms: Option<u64>,
+    /// Whether two runs of one instance may overlap in a reload; absent = found out.
+    #[serde(default)]
+    pub overlap: Option<bool>,
     /// Restart by itself.
     #[serde(default = "yes")]
     pub autorestart: bool,

@@ -48,6 +48,26 @@ pub struct SavedSpec {
     pub wait_ready: bool,
     /// How long.
     pub listen_timeout_ms: Option<u64>,
+    /// Sockets bound once and handed to every instance.
+    pub listen: Vec<String>,
+    /// Who balances a port that instances share.
+    pub balance: Option<String>,
+    /// Base port of a Node program that grows by the index.
+    pub port_step: Option<u16>,
+    /// Check of readiness.
+    pub ready: Option<String>,
+    /// Check of health.
+    pub health: Option<String>,
+    /// Time between checks of health.
+    pub health_interval_ms: Option<u64>,
+    /// Time after which a check has failed.
+    pub health_timeout_ms: Option<u64>,
+    /// Failed checks in a row until it is restarted.
+    pub health_failures: Option<u32>,
+    /// How long an old run may finish what it is doing in a reload.
+    pub drain_timeout_ms: Option<u64>,
+    /// Whether two runs of one instance may overlap in a reload; absent = found out.
+    pub overlap: Option<bool>,
     /// Restart by itself.
     pub autorestart: bool,
     /// Exit codes after which it is not restarted.
@@ -138,6 +158,16 @@ impl Default for SavedSpec {
             start_check_ms: Default::default(),
             wait_ready: Default::default(),
             listen_timeout_ms: Default::default(),
+            listen: Default::default(),
+            balance: Default::default(),
+            port_step: Default::default(),
+            ready: Default::default(),
+            health: Default::default(),
+            health_interval_ms: Default::default(),
+            health_timeout_ms: Default::default(),
+            health_failures: Default::default(),
+            drain_timeout_ms: Default::default(),
+            overlap: Default::default(),
             stop_exit_codes: Default::default(),
             min_uptime_ms: Default::default(),
             max_restarts: Default::default(),
@@ -215,6 +245,9 @@ pub struct SavedInstance {
     pub last_exit: Option<SavedExit>,
     /// Milliseconds since 1970.
     pub created_ms: u64,
+    /// Why it was given up, in words, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// One app on disk.

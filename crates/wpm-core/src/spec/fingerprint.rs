@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::{LogSpec, Millis, RestartPolicy, Spec, StopPolicy};
 
+/// The time to drain that goes without saying.
+const DRAIN_TIMEOUT: Millis = Millis(5000);
+
 /// A running FNV-1a of 64 bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fingerprint(u64);
@@ -145,6 +148,16 @@ impl Spec {
             start_check,
             wait_ready,
             listen_timeout,
+            listen,
+            balance,
+            port_step,
+            ready,
+            health,
+            health_interval,
+            health_timeout,
+            health_failures,
+            drain_timeout,
+            overlap,
             restart,
             stop,
             log,
@@ -175,6 +188,28 @@ impl Spec {
         hash.maybe(umask.as_ref(), |hash, mask| hash.number(u64::from(*mask)));
         hash.signed(*nice);
         hash.maybe(max_open_files.as_ref(), |hash, files| hash.number(*files));
+        // Fields of later releases: each only where it says something, under its name.
+        if !listen.is_empty() {
+            hash.text("listen");
+            hash.texts(listen);
+        }
+        let health = health
+            .as_ref()
+            .map(|check| format!("{check} {} {} {health_failures}", health_interval.0, health_timeout.0));
+        let drain = (*drain_timeout != DRAIN_TIMEOUT).then(|| drain_timeout.0.to_string());
+        for (name, text) in [
+            ("balance", balance.map(|one| one.as_str().to_owned())),
+            ("port_step", port_step.map(|port| port.to_string())),
+            ("ready", ready.as_ref().map(ToString::to_string)),
+            ("health", health),
+            ("drain_timeout", drain),
+            ("overlap", overlap.map(|yes| yes.to_string())),
+        ] {
+            if let Some(text) = text {
+                hash.text(name);
+                hash.text(&text);
+            }
+        }
         hash.finish()
     }
 }
@@ -187,7 +222,7 @@ mod tests {
     fn tells_changes_apart() {
         let spec = Spec::new("web", "/srv/web", "/srv");
         assert_eq!(spec.fingerprint(), Spec::new("web", "/srv/web", "/srv").fingerprint());
-        let changes: [fn(&mut Spec); 8] = [
+        let changes: [fn(&mut Spec); 15] = [
             |spec| spec.name = "we".to_owned(),
             |spec| spec.args = vec![String::new()],
             |spec| spec.interpreter = Some(String::new()),
@@ -196,6 +231,13 @@ mod tests {
             |spec| spec.stop.tree = false,
             |spec| spec.log.compress = Some(false),
             |spec| spec.nice = -1,
+            |spec| spec.listen = vec!["3000".to_owned()],
+            |spec| spec.balance = Some(crate::Balance::Shared),
+            |spec| spec.port_step = Some(3001),
+            |spec| spec.ready = Some(crate::Check::Port(None)),
+            |spec| spec.health = Some(crate::Check::Port(None)),
+            |spec| spec.drain_timeout = Millis(1),
+            |spec| spec.overlap = Some(false),
         ];
         let mut seen = std::collections::BTreeSet::from([spec.fingerprint()]);
         for change in changes {

@@ -74,7 +74,9 @@ impl Spec {
                 }
             }
         }
-        self.validate_numbers().map_or(Ok(()), |(field, reason)| wrong(field, reason))
+        self.validate_numbers()
+            .or_else(|| self.validate_sharing())
+            .map_or(Ok(()), |(field, reason)| wrong(field, reason))
     }
 
     fn validate_numbers(&self) -> Option<(&'static str, String)> {
@@ -87,6 +89,9 @@ impl Spec {
             ("kill_timeout", Some(self.stop.kill_timeout)),
             ("listen_timeout", Some(self.listen_timeout)),
             ("start_check", Some(self.start_check)),
+            ("drain_timeout", Some(self.drain_timeout)),
+            ("health_interval", Some(self.health_interval)),
+            ("health_timeout", Some(self.health_timeout)),
             ("restart_delay", self.restart.restart_delay.or(zero)),
             ("exp_backoff_restart_delay", self.restart.backoff.or(zero)),
         ];
