@@ -97,6 +97,12 @@ pub(crate) struct Daemon {
     pub(crate) last_error_offset: HashMap<InstanceId, u64>,
     /// The keeper is gone: another one must be started.
     pub(crate) keeper_gone: bool,
+    /// Whether the daemon ends for the next program to take over.
+    pub(crate) updating: bool,
+    /// When this daemon, started in place of another program, counts as proved.
+    pub(crate) proves_at: Option<tokio::time::Instant>,
+    /// Why the last update was taken back.
+    pub(crate) update_failed: Option<String>,
     /// Whether an app has a memory limit.
     pub(crate) limited: bool,
     sampler: Sampler,
@@ -194,6 +200,9 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         recent_keys: recovered.recent_keys.clone().into(),
         last_error_offset: HashMap::new(),
         keeper_gone: false,
+        updating: false,
+        proves_at: None,
+        update_failed: None,
         limited: false,
         sampler: Sampler::default(),
     };
@@ -253,7 +262,10 @@ impl Daemon {
         let mut next_sample = tokio::time::Instant::now();
         loop {
             self.act();
-            if self.keeper_gone || (self.quitting && self.waiting_answers.is_empty() && self.after.is_empty())
+            if self.keeper_gone
+                || ((self.quitting || self.updating)
+                    && self.waiting_answers.is_empty()
+                    && self.after.is_empty())
             {
                 break;
             }
@@ -279,6 +291,7 @@ impl Daemon {
                         break;
                     }
                 },
+                () = until(self.proves_at) => self.hand_program_on(),
                 () = until(cron) => for instance in self.cron.due() {
                     self.core.handle(clock::now(), Input::CronFired(instance));
                 },
@@ -323,10 +336,12 @@ impl Daemon {
             Message::Keeper(FromKeeper::Hello { contract, pid, daemon_starts }) => {
                 self.keeper_pid = pid;
                 self.starts = daemon_starts;
+                self.prove_later();
                 if contract != wpm_sys::contract::CONTRACT {
                     tracing::error!(contract, "the keeper speaks another contract");
                 }
             }
+            Message::Keeper(FromKeeper::CandidateFailed { status }) => self.update_failed(status),
             Message::Keeper(FromKeeper::AreYouThere) => {
                 self.keeper.send(wpm_sys::contract::ToKeeper::Here.encode(), vec![]);
             }
@@ -349,7 +364,11 @@ impl Daemon {
         if report.carries_stdin() {
             run.stdin = fds.into_iter().next();
         }
+        let inherited = std::mem::take(&mut run.inherited);
         let events = run.take(report);
+        if inherited && self.proves_at.is_none() {
+            self.update_shim(id);
+        }
         for event in events {
             if event == Event::Launched {
                 let (boot_ms, wall_ms) = (clock::boot_ms(), clock::wall_ms());

@@ -27,6 +27,7 @@ mod session;
 mod settings;
 mod state_file;
 mod store;
+mod update;
 mod views;
 
 use std::path::Path;

@@ -145,6 +145,7 @@ impl Daemon {
                 self.respond(session, &Response { id, body: Body::Subscribed { seq: self.events } });
                 return None;
             }
+            Op::Update { exe } => return Some(self.update(&exe)),
             Op::Send { target, line } => return Some(self.send_line(&target, &line)),
             Op::Flush { targets } => return Some(self.flush(&targets)),
             Op::ReloadLogs => {

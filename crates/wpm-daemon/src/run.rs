@@ -29,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) process: Option<(i32, u64)>,
     /// Whether the core has asked for its release.
     pub(crate) released: bool,
+    /// Whether an earlier daemon started it, and nothing was heard of it yet.
+    pub(crate) inherited: bool,
 }
 
 /// How far the core has been told.
@@ -60,6 +62,7 @@ impl Run {
             },
             process: None,
             released: false,
+            inherited: false,
         }
     }
 
@@ -74,6 +77,7 @@ impl Run {
         run.process = process;
         run.told.registered = process.is_some() && launched;
         run.told.launched = launched;
+        run.inherited = true;
         run
     }
 

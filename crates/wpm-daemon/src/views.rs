@@ -76,6 +76,8 @@ impl Daemon {
             starts: self.starts,
             version: env!("CARGO_PKG_VERSION").into(),
             started_ms: self.started_ms,
+            update_failed: self.update_failed.clone(),
+            updating: self.updating || self.proves_at.is_some(),
             storage_trouble: self.storage_trouble.clone(),
             clients: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             descriptors: (open, limit.current.unwrap_or(u64::MAX)),

@@ -186,6 +186,11 @@ pub enum Op {
     Cleardump,
     /// Stops every app, then ends daemon and keeper.
     Kill,
+    /// Replaces the program of daemon, keeper and shims by this executable, under running apps.
+    Update {
+        /// Absolute path.
+        exe: String,
+    },
     /// About the daemon.
     Status,
     /// Streams events until the connection ends.

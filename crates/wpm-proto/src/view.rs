@@ -91,6 +91,12 @@ pub struct DaemonView {
     pub version: String,
     /// When it started, milliseconds since 1970.
     pub started_ms: u64,
+    /// Why the last update was taken back, where it was.
+    #[serde(default)]
+    pub update_failed: Option<String>,
+    /// Whether this daemon still has to hand its program on to keeper and shims.
+    #[serde(default)]
+    pub updating: bool,
     /// Trouble with writing the state, where there is any.
     pub storage_trouble: Option<String>,
     /// Open clients.

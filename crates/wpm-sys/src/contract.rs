@@ -47,6 +47,9 @@ pub enum ToKeeper {
     Quit,
     /// Answer to [`FromKeeper::AreYouThere`].
     Here,
+    /// The next daemon executes the program beside it (one descriptor). Until that daemon has shown
+    /// with an `Upgrade` that it is up, its death brings the old program back.
+    TryProgram,
 }
 
 /// Reports of the keeper to the daemon.
@@ -67,6 +70,11 @@ pub enum FromKeeper {
         run: RunKey,
         /// What `fork` or the preparation said.
         errno: i32,
+    },
+    /// Second record after a candidate (`ToKeeper::TryProgram`) has died: this daemon is the old program.
+    CandidateFailed {
+        /// How the candidate ended, as `waitpid` counts: exit code, or 256 + signal.
+        status: u32,
     },
     /// Somebody got no answer from the daemon: it has to answer `Here` within a few seconds, or is
     /// killed and started anew.
@@ -298,6 +306,7 @@ impl ToKeeper {
             Self::Upgrade => w.u8(3),
             Self::Quit => w.u8(4),
             Self::Here => w.u8(5),
+            Self::TryProgram => w.u8(6),
         };
         w.finish()
     }
@@ -314,6 +323,7 @@ impl ToKeeper {
             3 => Self::Upgrade,
             4 => Self::Quit,
             5 => Self::Here,
+            6 => Self::TryProgram,
             _ => return Err(DecodeError),
         };
         r.end(message)
@@ -330,6 +340,7 @@ impl FromKeeper {
             }
             Self::ForkFailed { run, errno } => w.u8(2).u64(run.0).i32(*errno),
             Self::AreYouThere => w.u8(3),
+            Self::CandidateFailed { status } => w.u8(4).u32(*status),
         };
         w.finish()
     }
@@ -348,6 +359,7 @@ impl FromKeeper {
             },
             2 => Self::ForkFailed { run: RunKey(r.u64()?), errno: r.i32()? },
             3 => Self::AreYouThere,
+            4 => Self::CandidateFailed { status: r.u32()? },
             _ => return Err(DecodeError),
         };
         r.end(message)
@@ -472,6 +484,7 @@ mod tests {
             ToKeeper::Upgrade,
             ToKeeper::Quit,
             ToKeeper::Here,
+            ToKeeper::TryProgram,
         ] {
             assert_eq!(ToKeeper::decode(&m.encode()), Ok(m));
         }
@@ -493,6 +506,7 @@ mod tests {
             FromKeeper::Hello { contract: CONTRACT, pid: 5, daemon_starts: 2 },
             FromKeeper::ForkFailed { run: RunKey(1), errno: 11 },
             FromKeeper::AreYouThere,
+            FromKeeper::CandidateFailed { status: 256 + 11 },
         ] {
             assert_eq!(FromKeeper::decode(&m.encode()), Ok(m));
         }

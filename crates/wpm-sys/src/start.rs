@@ -83,11 +83,21 @@ pub fn revive_keeper(proof: SingleThread, home: &[u8], descriptors_soft: u64) ->
     Ok(())
 }
 
-/// Starts the daemon as a child of the keeper; `socket` becomes its descriptor 3.
+/// Starts the daemon as a child of the keeper; `socket` becomes its descriptor 3. It executes `exe`, or
+/// the keeper's own program.
 ///
 /// # Errors
 /// When a process cannot be forked.
-pub fn start_daemon(proof: SingleThread, home: &[u8], socket: BorrowedFd<'_>) -> io::Result<i32> {
+pub fn start_daemon(
+    proof: SingleThread,
+    home: &[u8],
+    socket: BorrowedFd<'_>,
+    exe: Option<BorrowedFd<'_>>,
+) -> io::Result<i32> {
+    let program = match exe {
+        Some(exe) => text(format!("/proc/self/fd/{}", exe.as_raw_fd()).as_bytes())?,
+        None => c"/proc/self/exe".to_owned(),
+    };
     let args = [text(b"wpm")?, text(DAEMON_COMMAND.as_bytes())?, text(home)?];
     let argv = exec::arguments(&args);
     match process::fork(proof)? {
@@ -95,7 +105,7 @@ pub fn start_daemon(proof: SingleThread, home: &[u8], socket: BorrowedFd<'_>) ->
         Fork::Child => {
             signals::reset_all();
             drop(exec::put(socket.as_raw_fd(), 3));
-            exec::program(c"/proc/self/exe", &argv);
+            exec::program(&program, &argv);
             process::exit_now(FAILED)
         }
     }

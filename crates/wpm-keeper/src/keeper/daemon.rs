@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
-use wpm_sys::contract::{CONTRACT, FromKeeper};
+use wpm_sys::contract::{CONTRACT, End, FromKeeper};
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::{record, start};
 
@@ -34,6 +34,12 @@ pub(super) struct Daemon {
     due_at: u64,
     /// When it must have answered, while it is asked.
     answer_by: Option<u64>,
+    /// A program that the next daemon executes, or the present one does without having proved itself.
+    candidate: Option<OwnedFd>,
+    /// Whether the present daemon is that candidate.
+    on_trial: bool,
+    /// How the last candidate ended, until the next daemon has been told.
+    failed: Option<u32>,
 }
 
 impl Daemon {
@@ -75,17 +81,35 @@ impl Daemon {
             let hello =
                 FromKeeper::Hello { contract: CONTRACT, pid: process::own_pid(), daemon_starts: self.starts };
             record::send(&ours, &hello.encode(), &[])?;
-            Ok((start::start_daemon(proof, home, theirs.as_fd())?, ours))
+            if let Some(status) = self.failed.take() {
+                record::send(&ours, &FromKeeper::CandidateFailed { status }.encode(), &[])?;
+            }
+            let exe = self.candidate.as_ref().map(AsFd::as_fd);
+            Ok((start::start_daemon(proof, home, theirs.as_fd(), exe)?, ours))
         });
         match started {
             Ok((pid, socket)) => {
                 (self.pid, self.socket, self.since) = (pid, Some(socket), now);
+                self.on_trial = self.candidate.is_some();
             }
             Err(e) => {
                 crate::complain(&format!("cannot start the daemon: {e}; trying again"));
                 self.since = now;
                 self.delay(now);
             }
+        }
+    }
+
+    /// The next daemon executes this program.
+    pub(super) fn try_program(&mut self, exe: OwnedFd) {
+        self.candidate = Some(exe);
+        self.on_trial = false;
+    }
+
+    /// The daemon is up: whatever it executes has proved itself.
+    pub(super) fn proved(&mut self) {
+        if std::mem::take(&mut self.on_trial) {
+            self.candidate = None;
         }
     }
 
@@ -123,7 +147,16 @@ impl Daemon {
 
     /// It has ended and was reaped. `done`: as it was told to; then it comes back only if the keeper
     /// is still there after a while, because some shim could not go.
-    pub(super) fn died(&mut self, now: u64, done: bool) {
+    pub(super) fn died(&mut self, now: u64, end: End, done: bool) {
+        if std::mem::take(&mut self.on_trial) {
+            crate::complain("the new program died before it was up: going on with the old one");
+            self.candidate = None;
+            self.failed = Some(match end {
+                End::Code(code) => u32::try_from(code).unwrap_or(0),
+                End::Signal { signal, .. } => 256 + u32::try_from(signal).unwrap_or(0),
+                End::Unknown | End::NotStarted { .. } | End::Cancelled => 0,
+            });
+        }
         self.pid = 0;
         self.socket = None;
         self.answer_by = None;

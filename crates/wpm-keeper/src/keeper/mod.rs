@@ -167,14 +167,23 @@ impl Keeper {
         match *message {
             ToKeeper::Spawn { run } => self.spawn(run, fds),
             ToKeeper::Adopt { run, pid, start_time } => self.adopt(run, (pid, start_time), fds),
+            ToKeeper::TryProgram => {
+                if let Some(exe) = fds.into_iter().next() {
+                    self.daemon.try_program(exe);
+                }
+            }
             ToKeeper::Upgrade => {
+                self.daemon.proved();
                 if let Some(exe) = fds.first() {
                     let error = self.upgrade(exe.as_fd());
                     crate::complain(&format!("the keeper could not execute its new program: {error}"));
                 }
             }
             ToKeeper::Quit => self.quitting = true,
-            ToKeeper::Here => self.daemon.answered(),
+            ToKeeper::Here => {
+                self.daemon.answered();
+                self.daemon.proved();
+            }
         }
     }
 
@@ -185,7 +194,7 @@ impl Keeper {
             process::reap(ended.pid);
             if self.daemon.is(ended.pid) {
                 let done = self.quitting && ended.end == End::Code(0);
-                self.daemon.died(clock::monotonic_ms(), done);
+                self.daemon.died(clock::monotonic_ms(), ended.end, done);
             } else if let Some(at) = self.runs.iter().position(|r| r.shim == ended.pid) {
                 self.shim_ended(at, &ended);
             }
