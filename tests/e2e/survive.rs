@@ -80,3 +80,55 @@ fn a_hung_daemon_is_replaced_and_the_command_answered() {
     assert_ne!(pid_of(&world, "__daemon"), daemon);
     assert_eq!(p.tell("print on"), "done");
 }
+
+/// The inode of the program that a process executes.
+fn program_of(pid: i32) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{pid}/exe")).expect("it lives").ino()
+}
+
+#[test]
+fn another_program_takes_over_in_place() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    let (keeper, daemon) = (pid_of(&world, "__keeper"), pid_of(&world, "__daemon"));
+    let new = world.dir.path().join("wpm-new");
+    std::fs::copy(crate::world::WPM, &new).expect("copied");
+    let ino = std::fs::metadata(&new).expect("there").ino();
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| *pid != p.pid && *pid != daemon).collect();
+    world.wpm(["update", new.to_str().expect("utf-8")]).ok();
+    assert_ne!(pid_of(&world, "__daemon"), daemon);
+    assert_eq!(pid_of(&world, "__keeper"), keeper, "the keeper keeps its process id");
+    assert_eq!(p.tell("print over"), "done");
+    crate::world::await_text(&world.home().join("logs/rock-out.log"), "over");
+    for pid in own {
+        assert_eq!(program_of(pid), ino, "keeper and shim execute the new program");
+    }
+    assert_eq!(world.jlist()[0]["pid"], p.pid);
+    world.run("stop rock").ok();
+    p.dead();
+}
+
+#[test]
+fn a_program_that_cannot_take_over_changes_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    let p = world.start("rock", "", 1).remove(0);
+    let daemon = pid_of(&world, "__daemon");
+    let bad = world.dir.path().join("bad");
+    for text in ["", "#!/bin/sh\nexit 3\n", "#!/bin/sh\necho hello\n"] {
+        std::fs::write(&bad, text).expect("written");
+        std::fs::set_permissions(&bad, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
+        assert_eq!(pid_of(&world, "__daemon"), daemon);
+    }
+    // Passes its self-test, then dies as a daemon.
+    let liar =
+        format!("#!/bin/sh\n[ \"$1\" = __self-test ] && exec {} __self-test\nexit 9\n", crate::world::WPM);
+    std::fs::write(&bad, liar).expect("written");
+    let said = world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
+    assert!(said.err.contains("died before it was up"), "{}", said.err);
+    let list = world.jlist();
+    assert_eq!((&list[0]["pid"], &list[0]["pm2_env"]["status"]), (&p.pid.into(), &"online".into()));
+}

@@ -1,4 +1,4 @@
-//! The hidden entries: `__keeper`, `__shim` and `__daemon`.
+//! The hidden entries: `__keeper`, `__shim`, `__daemon` and `__self-test`.
 //!
 //! Only tells which crate goes on.
 
@@ -15,9 +15,16 @@ pub(crate) fn hidden() -> Option<ExitCode> {
             let home = arguments.next()?;
             wpm_keeper::keeper_main(Path::new(&home), descriptor(arguments))
         }
+        b"__self-test" => Some(self_test()),
         b"__shim" => wpm_keeper::shim_main(descriptor(arguments)?),
         _ => None,
     }
+}
+
+/// Says what this program is, for `wpm update` of another one.
+fn self_test() -> ExitCode {
+    let test = serde_json::json!(crate::verbs::update::SelfTest::own());
+    if crate::output::json(&test).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The number behind `--resume`.

@@ -29,6 +29,7 @@ mod send_signal;
 mod start;
 mod stop;
 mod targets;
+pub(crate) mod update;
 mod version;
 
 use wpm_proto::ExitCode;
@@ -63,6 +64,7 @@ pub(crate) const VERBS: &[Verb] = &[
     resurrect::VERB,
     cleardump::VERB,
     ping::VERB,
+    update::VERB,
     kill::VERB,
     doctor::VERB,
     version::VERB,
