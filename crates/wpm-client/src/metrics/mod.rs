@@ -32,7 +32,9 @@ pub fn measure<'a>(home: &Home, instances: impl Iterator<Item = &'a InstanceView
     if instances.is_empty() {
         return HashMap::new();
     }
-    let table = Table::new(procfs::all());
+    let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
+    shims.sort_unstable();
+    let table = Table::new(procfs::all(&shims));
     let mut samples = Samples::load(home);
     let now = boottime_ms();
     let usage = instances
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn this_process_is_found_with_its_memory() {
         let me = i32::try_from(std::process::id()).expect("a pid");
-        let all = procfs::all();
+        let all = procfs::all(&[]);
         let found = all.iter().find(|process| process.pid == me).expect("runs");
         assert!(found.memory > 0 && found.start_time > 0);
         let dir = tempfile::tempdir().expect("temp dir");

@@ -2,6 +2,10 @@
 //!
 //! Knows the fields of that file, nothing of apps. Processes that end meanwhile are left out.
 
+use std::ffi::CStr;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
 use rustix::fs::{Mode, OFlags, RawDir, open, openat};
 
 /// What counts of one process.
@@ -17,31 +21,53 @@ pub(super) struct Process {
     pub(super) memory: u64,
 }
 
-/// All processes that can be seen.
-pub(super) fn all() -> Vec<Process> {
+/// Processes from which on reading them is shared among threads; each is a few microseconds of work for
+/// the kernel.
+const SHARE: usize = 64;
+
+/// All processes that can be seen, but for those in `skip` (sorted), of which nothing need be known.
+pub(super) fn all(skip: &[i32]) -> Vec<Process> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(proc_folder) = open("/proc", flags, Mode::empty()) else { return Vec::new() };
-    let mut processes = Vec::with_capacity(256);
+    let pids = pids(&proc_folder, skip);
+    let threads =
+        std::thread::available_parallelism().map_or(1, usize::from).min(pids.len() / SHARE).clamp(1, 8);
+    let mut parts = pids.chunks(pids.len().div_ceil(threads).max(1));
+    let own = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let folder = &proc_folder;
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || read(folder, part))).collect();
+        let mut processes = read(folder, own);
+        processes.extend(others.into_iter().filter_map(|other| other.join().ok()).flatten());
+        processes
+    })
+}
+
+fn pids(proc_folder: &OwnedFd, skip: &[i32]) -> Vec<i32> {
+    let mut pids = Vec::with_capacity(512);
     let mut names = Vec::with_capacity(32 * 1024);
-    let mut entries = RawDir::new(&proc_folder, names.spare_capacity_mut());
-    let page = rustix::param::page_size() as u64;
-    let mut path = [0_u8; 16];
-    let mut text = [0_u8; 1024];
+    let mut entries = RawDir::new(proc_folder, names.spare_capacity_mut());
     while let Some(Ok(entry)) = entries.next() {
-        let name = entry.file_name().to_bytes();
-        if !name.first().is_some_and(u8::is_ascii_digit) || name.len() + 6 > path.len() {
-            continue;
-        }
-        path[..name.len()].copy_from_slice(name);
-        path[name.len()..name.len() + 6].copy_from_slice(b"/stat\0");
-        let Ok(path) = std::ffi::CStr::from_bytes_until_nul(&path) else { continue };
-        let Ok(file) = openat(&proc_folder, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
-            continue;
-        };
-        let Ok(length) = rustix::io::read(&file, &mut text) else { continue };
-        processes.extend(parse(&text[..length], page));
+        let pid = std::str::from_utf8(entry.file_name().to_bytes()).ok().and_then(|name| name.parse().ok());
+        pids.extend(pid.filter(|pid| skip.binary_search(pid).is_err()));
     }
-    processes
+    pids
+}
+
+fn read(proc_folder: &OwnedFd, pids: &[i32]) -> Vec<Process> {
+    let page = rustix::param::page_size() as u64;
+    let mut text = [0_u8; 1024];
+    pids.iter()
+        .filter_map(|pid| {
+            // `4294967295/stat` and its NUL fit easily.
+            let mut path = [0_u8; 24];
+            write!(&mut path[..23], "{pid}/stat").ok()?;
+            let path = CStr::from_bytes_until_nul(&path).ok()?;
+            let file = openat(proc_folder, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            let length = rustix::io::read(&file, &mut text).ok()?;
+            parse(&text[..length], page)
+        })
+        .collect()
 }
 
 /// Reads one line of `/proc/PID/stat`. The name in parentheses may hold anything, so it is skipped from

@@ -3,6 +3,8 @@
 //! Pure. The environment stands within `pm2_env` and flattened over it, as there; wpm's own fields win
 //! over variables of the same name.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 use wpm_client::metrics::Usage;
 use wpm_proto::app::AppSpec;
@@ -11,31 +13,40 @@ use wpm_proto::view::{AppView, InstanceView};
 
 use super::rows::Usages;
 
-/// The array of `jlist`, one entry for each instance in the order of ids. The apps must have been asked
-/// for with detail.
-pub(crate) fn list(apps: &[AppView], usage: &Usages) -> Value {
-    let mut entries: Vec<(u32, Value)> = apps
-        .iter()
-        .flat_map(|app| app.instances.iter().map(move |instance| (app, instance)))
-        .map(|(app, instance)| {
-            (instance.id, entry(app, instance, usage.get(&instance.id).copied().unwrap_or_default()))
-        })
-        .collect();
+/// The array of `jlist` as one line, one entry for each instance in the order of ids. The apps must have
+/// been asked for with detail.
+pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
+    let mut entries: Vec<(u32, String)> = Vec::new();
+    for app in apps {
+        // The environment makes up nearly all of it and is the same for all instances.
+        let common = of_app(app);
+        for instance in &app.instances {
+            let used = usage.get(&instance.id).copied().unwrap_or_default();
+            entries.push((instance.id, entry(app, instance, used, &common)));
+        }
+    }
     entries.sort_by_key(|(id, _)| *id);
-    Value::Array(entries.into_iter().map(|(_, entry)| entry).collect())
+    let entries: Vec<String> = entries.into_iter().map(|(_, entry)| entry).collect();
+    format!("[{}]", entries.join(","))
 }
 
-fn entry(app: &AppView, instance: &InstanceView, usage: Usage) -> Value {
-    json!({
-        "pid": instance.pid,
-        "name": app.name,
-        "pm2_env": Value::Object(pm2_env(app, instance)),
-        "pm_id": instance.id,
-        "monit": { "memory": usage.memory, "cpu": (usage.cpu * 10.0).round() / 10.0 },
-    })
+fn entry(app: &AppView, instance: &InstanceView, usage: Usage, common: &Map<String, Value>) -> String {
+    let own = of_instance(app, instance);
+    let mut all = String::with_capacity(8 * 1024);
+    for (name, value) in common.iter().filter(|(name, _)| !own.contains_key(*name)).chain(&own) {
+        let separator = if all.is_empty() { "" } else { "," };
+        let _ = write!(all, "{separator}{}:{value}", Value::from(name.as_str()));
+    }
+    let name = Value::from(app.name.as_str());
+    let cpu = json!((usage.cpu * 10.0).round() / 10.0);
+    let (pid, id, memory) = (instance.pid, instance.id, usage.memory);
+    format!(
+        r#"{{"pid":{pid},"name":{name},"pm2_env":{{{all}}},"pm_id":{id},"monit":{{"memory":{memory},"cpu":{cpu}}}}}"#
+    )
 }
 
-fn pm2_env(app: &AppView, instance: &InstanceView) -> Map<String, Value> {
+/// What all instances have in common.
+fn of_app(app: &AppView) -> Map<String, Value> {
     let mut all = Map::new();
     if let Some(spec) = app.spec.as_deref() {
         for (name, value) in &spec.env {
@@ -44,32 +55,15 @@ fn pm2_env(app: &AppView, instance: &InstanceView) -> Map<String, Value> {
         for (name, value) in &spec.extra {
             all.insert(name.clone(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
         }
-        of_spec(spec, instance, &mut all);
+        of_spec(spec, &mut all);
     }
-    let exit_code = match instance.last_exit {
-        Some(SavedExit::Code(code)) => json!(code),
-        // As a shell tells it.
-        Some(SavedExit::Signal(number)) => json!(128 + number),
-        Some(SavedExit::Unknown) | None => Value::Null,
-    };
-    let mode = if app.cluster { "cluster_mode" } else { "fork_mode" };
     let fields = [
         ("name", json!(app.name)),
         ("namespace", json!(app.namespace)),
-        ("status", json!(instance.status)),
-        ("pm_id", json!(instance.id)),
-        ("pm_uptime", json!(instance.started_ms)),
-        ("created_at", json!(instance.created_ms)),
-        ("restart_time", json!(instance.restarts)),
-        ("unstable_restarts", json!(instance.unstable)),
-        ("exec_mode", json!(mode)),
+        ("exec_mode", json!(if app.cluster { "cluster_mode" } else { "fork_mode" })),
         ("instances", json!(app.wanted)),
         ("username", json!(app.username)),
         ("version", json!(app.version.as_deref().unwrap_or("N/A"))),
-        ("pm_out_log_path", json!(log_path(&instance.out_file))),
-        ("pm_err_log_path", json!(log_path(&instance.error_file))),
-        ("pm_pid_path", json!(instance.pid_file)),
-        ("exit_code", exit_code),
         ("axm_actions", json!([])),
         ("axm_monitor", json!({})),
         ("axm_options", json!({})),
@@ -86,14 +80,48 @@ fn pm2_env(app: &AppView, instance: &InstanceView) -> Map<String, Value> {
     for (name, value) in [("vizion", false), ("pmx", false), ("automation", false), ("watch", false)] {
         all.entry(name).or_insert(json!(value));
     }
+    all
+}
+
+/// What an instance has of its own.
+fn of_instance(app: &AppView, instance: &InstanceView) -> Map<String, Value> {
+    let exit_code = match instance.last_exit {
+        Some(SavedExit::Code(code)) => json!(code),
+        // As a shell tells it.
+        Some(SavedExit::Signal(number)) => json!(128 + number),
+        Some(SavedExit::Unknown) | None => Value::Null,
+    };
+    let fields = [
+        ("status", json!(instance.status)),
+        ("pm_id", json!(instance.id)),
+        ("pm_uptime", json!(instance.started_ms)),
+        ("created_at", json!(instance.created_ms)),
+        ("restart_time", json!(instance.restarts)),
+        ("unstable_restarts", json!(instance.unstable)),
+        ("pm_out_log_path", json!(log_path(&instance.out_file))),
+        ("pm_err_log_path", json!(log_path(&instance.error_file))),
+        ("pm_pid_path", json!(instance.pid_file)),
+        ("unique_id", json!(format!("{}-{}", instance.id, instance.created_ms))),
+        ("exit_code", exit_code),
+    ];
+    let mut all: Map<String, Value> =
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     if let Some(file) = &instance.log_file {
         all.insert("pm_log_path".to_owned(), json!(file));
+    }
+    let Some(spec) = app.spec.as_deref() else { return all };
+    if spec.instances_asked {
+        all.insert("NODE_APP_INSTANCE".to_owned(), json!(instance.index));
+    }
+    if let Some(name) = &spec.increment_var
+        && let Some(base) = spec.env.get(name).and_then(|base| base.parse::<u64>().ok())
+    {
+        all.insert(name.clone(), json!((base + u64::from(instance.index)).to_string()));
     }
     all
 }
 
-fn of_spec(spec: &AppSpec, instance: &InstanceView, all: &mut Map<String, Value>) {
-    let unique = format!("{}-{}", instance.id, instance.created_ms);
+fn of_spec(spec: &AppSpec, all: &mut Map<String, Value>) {
     let script = if spec.shell { spec.interpreter.as_deref().unwrap_or("sh") } else { &spec.script };
     let args = if spec.shell { vec!["-c".to_owned(), spec.script.clone()] } else { spec.args.clone() };
     let mut fields = vec![
@@ -112,7 +140,6 @@ fn of_spec(spec: &AppSpec, instance: &InstanceView, all: &mut Map<String, Value>
         ("treekill", json!(spec.treekill)),
         ("merge_logs", json!(spec.merge_logs)),
         ("instance_var", json!(spec.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE"))),
-        ("unique_id", json!(unique)),
         ("node_version", Value::Null),
         ("_pm2_version", json!(env!("CARGO_PKG_VERSION"))),
     ];
@@ -132,14 +159,8 @@ fn of_spec(spec: &AppSpec, instance: &InstanceView, all: &mut Map<String, Value>
         ("uid", spec.uid.as_ref().map(|it| json!(it))),
         ("gid", spec.gid.as_ref().map(|it| json!(it))),
         ("stop_exit_codes", (!spec.stop_exit_codes.is_empty()).then(|| json!(spec.stop_exit_codes))),
-        ("NODE_APP_INSTANCE", spec.instances_asked.then(|| json!(instance.index))),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(name) = &spec.increment_var
-        && let Some(base) = spec.env.get(name).and_then(|base| base.parse::<u64>().ok())
-    {
-        all.insert(name.clone(), json!((base + u64::from(instance.index)).to_string()));
-    }
     for (name, value) in fields {
         all.insert(name.to_owned(), value);
     }
@@ -147,4 +168,42 @@ fn of_spec(spec: &AppSpec, instance: &InstanceView, all: &mut Map<String, Value>
 
 fn log_path(file: &str) -> &str {
     if file.is_empty() { "/dev/null" } else { file }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_that_programs_read() {
+        let app: AppView = serde_json::from_value(json!({
+            "name": "web", "namespace": "default", "version": null, "cluster": true, "wanted": 2,
+            "username": "ann", "stamped": false,
+            "spec": {
+                "name": "web", "script": "/srv/web.js", "cwd": "/srv", "interpreter": "node",
+                "env": {"PORT": "3000", "status": "mine", "NODE_ENV": "production"},
+                "increment_var": "PORT", "instances_asked": true, "extra": {"watch": "true"}
+            },
+            "instances": ([2, 1].map(|id| json!({
+                "id": id, "index": id, "pid": 10, "start_time": 1, "shim_pid": 9, "status": "online",
+                "reason": null, "restarts": 3, "unstable": 0, "started_ms": 5, "created_ms": 4,
+                "last_exit": {"signal": 9}, "restart_in_ms": null, "log_errno": 0, "log_dropped": 0,
+                "out_file": "/o", "error_file": "", "log_file": null, "pid_file": "/p"
+            }))),
+        }))
+        .expect("an app");
+        let usage = Usages::from([(1, Usage { cpu: 1.26, memory: 4096, processes: 1 })]);
+        let list: Value = serde_json::from_str(&list(&[app], &usage)).expect("json");
+        assert_eq!((&list[0]["pm_id"], &list[1]["pm_id"]), (&json!(1), &json!(2)));
+        assert_eq!(list[0]["monit"], json!({"memory": 4096, "cpu": 1.3}));
+        let env = &list[0]["pm2_env"];
+        assert_eq!(
+            (&env["status"], &env["restart_time"], &env["exit_code"]),
+            (&json!("online"), &json!(3), &json!(137))
+        );
+        assert_eq!((&env["PORT"], &env["env"]["PORT"]), (&json!("3001"), &json!("3000")));
+        assert_eq!((&env["NODE_ENV"], &env["exec_mode"]), (&json!("production"), &json!("cluster_mode")));
+        assert_eq!((&env["pm_err_log_path"], &env["watch"]), (&json!("/dev/null"), &json!(true)));
+        assert_eq!(env["NODE_APP_INSTANCE"], json!(1));
+    }
 }

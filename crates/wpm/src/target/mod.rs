@@ -13,3 +13,6 @@ mod spec;
 pub(crate) use caller::Caller;
 pub(crate) use program::{Program, locate};
 pub(crate) use spec::resolve;
+
+#[cfg(test)]
+mod tests;

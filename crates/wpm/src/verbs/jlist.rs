@@ -20,12 +20,12 @@ pub(crate) const VERB: Verb = Verb {
 };
 
 fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
-    output::line(&value(context)?.to_string())?;
+    output::line(&text(context)?)?;
     Ok(ExitCode::Ok)
 }
 
-/// The array.
-pub(super) fn value(context: &mut Context) -> Result<serde_json::Value, Failure> {
+/// The array, in one line.
+pub(super) fn text(context: &mut Context) -> Result<String, Failure> {
     let mut client = context.daemon()?;
     let apps = list(&mut client, Vec::new(), true)?;
     let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));

@@ -19,6 +19,7 @@ pub(crate) const VERB: Verb = Verb {
 };
 
 fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
-    output::line(&inspect(&jlist::value(context)?))?;
+    let list = serde_json::from_str(&jlist::text(context)?).map_err(std::io::Error::from)?;
+    output::line(&inspect(&list))?;
     Ok(ExitCode::Ok)
 }
