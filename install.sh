@@ -180,7 +180,7 @@ build_checkout() {
 build_repository() {
     check_toolchain ''
     say "building wpm from $REPOSITORY"
-    set -- install --locked --git "$REPOSITORY" --root "$tmp/root" wpm
+    set -- install --locked --git "$REPOSITORY" --root "$tmp/root" --bin wpm wpm
     [ -z "$version" ] || set -- "$@" --tag "v$version"
     [ "$offline" = no ] || set -- "$@" --offline
     [ -z "$features" ] || set -- "$@" --features "$features"

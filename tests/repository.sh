@@ -45,10 +45,10 @@ lock_is_small() {
 every_file_is_compiled() {
     local roots file folder stem
     roots=$(cargo metadata --no-deps --offline --locked --format-version 1 |
-        grep -o '"src_path":"[^"]*"' | cut -d '"' -f 4)
+        grep -o '"src_path":"[^"]*"' | cut -d '"' -f 4 | xargs -r realpath)
     [ -n "$roots" ] || { echo "cargo metadata names no targets"; return; }
     rust_files | while read -r file; do
-        if grep -qxF "$PWD/$file" <<<"$roots"; then continue; fi
+        if grep -qxF "$(realpath "$file")" <<<"$roots"; then continue; fi
         folder=$(dirname "$file")
         stem=$(basename "$file" .rs)
         if [ "$stem" = mod ]; then
