@@ -137,6 +137,13 @@ variables_are_documented() {
     done
 }
 
+# A row of the failure table that names a test that is not there proves nothing.
+named_tests_exist() {
+    grep -oE '`[a-z0-9]+(_[a-z0-9]+){2,}`' docs/reliability.md | tr -d '`' | sort -u | while read -r name; do
+        rust_files | xargs grep -qE "fn $name\(" || echo "docs/reliability.md names $name"
+    done
+}
+
 # Names in the table of keys: all of KEYS and KEPT, aliases included.
 keys_are_documented() {
     local source=crates/wpm/src/appfile/keys.rs
@@ -175,6 +182,7 @@ check "links in the documentation lead to files" links_lead_somewhere
 check "docs/exit-codes.md has every exit code" exit_codes_are_documented
 check "docs/environment.md has every variable" variables_are_documented
 check "docs/configuration.md has every key of an app file" keys_are_documented
+check "docs/reliability.md names tests that exist" named_tests_exist
 check "docs/home.md has every file of a home" home_is_documented
 check "docs/dependencies.md has a reason for every dependency" dependencies_are_argued
 echo "repository: $passed passed, $failed failed"
