@@ -139,6 +139,7 @@ variables_are_documented() {
 
 # A row of the failure table that names a test that is not there proves nothing.
 named_tests_exist() {
+    # shellcheck disable=SC2016
     grep -oE '`[a-z0-9]+(_[a-z0-9]+){2,}`' docs/reliability.md | tr -d '`' | sort -u | while read -r name; do
         rust_files | xargs grep -qE "fn $name\(" || echo "docs/reliability.md names $name"
     done
