@@ -157,10 +157,10 @@ build_failed() {
         fail 3 "the build failed, and no C compiler to link with was found" "Debian: apt-get install gcc libc6-dev"
     if [ "$offline" = yes ]; then
         fail 1 "the build failed" \
-            "without network every crate must be here already: \`cargo fetch --locked\` once, where there is network"
+            "offline, every crate must be here already: \`cargo fetch --locked\` once, where there is a network"
     fi
     fail 1 "the build failed" \
-        "no network? \`cargo fetch --locked\` once where there is one, then --offline"
+        "if it was the network: \`cargo fetch --locked\` once where there is one, then --offline"
 }
 
 build_checkout() {
