@@ -31,7 +31,7 @@ const CONTROL: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 pub struct Received {
     /// Bytes of the record, at the start of the buffer that was given.
     pub len: usize,
-    /// Descriptors that rode beside it.
+    /// Descriptors that rode beside it; none if this process had no room for all of them.
     pub fds: Vec<OwnedFd>,
 }
 
@@ -146,8 +146,12 @@ pub fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<Option<Received>
             fds.extend(list);
         }
     }
-    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::ErrorKind::InvalidData.into());
+    }
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        // This process is out of descriptors: half of what belongs together is of no use.
+        fds.clear();
     }
     if message.bytes == 0 {
         return Ok(None);

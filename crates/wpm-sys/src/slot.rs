@@ -40,6 +40,8 @@ pub struct Lane {
     pub step: AtomicU64,
     /// Dropped bytes of which no notice in the log file tells yet.
     pub untold: AtomicU64,
+    /// Milliseconds of `CLOCK_BOOTTIME` since which nothing can be written, 0 = it can.
+    pub full_since_ms: AtomicU64,
 }
 
 /// The shared page.
@@ -59,8 +61,6 @@ pub struct Slot {
     usage: [AtomicU64; 3],
     /// Output bytes given up because the disk was full.
     pub dropped: AtomicU64,
-    /// Milliseconds of `CLOCK_BOOTTIME` since which the disk has been full, 0 = it is not.
-    pub full_since_ms: AtomicU64,
     /// The two output streams.
     pub lanes: [Lane; 2],
 }

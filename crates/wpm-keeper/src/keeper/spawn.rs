@@ -22,8 +22,10 @@ const PATIENCE: u32 = 3;
 const HELD_BACK_MS: u64 = 1000;
 /// Delay after a fork that the system refused, in milliseconds.
 const RETRY_MS: u64 = 50;
-/// Said of a request that lacks descriptors or whose launch description cannot be read.
+/// Said of a launch description that cannot be read.
 const EINVAL: i32 = 22;
+/// Said of a request without its descriptors.
+const EMFILE: i32 = 24;
 
 /// The first three descriptors beside a request, and the others.
 struct Beside {
@@ -33,10 +35,15 @@ struct Beside {
     passed: Vec<OwnedFd>,
 }
 
-fn sort_out(fds: Vec<OwnedFd>) -> Option<Beside> {
+fn sort_out(fds: Vec<OwnedFd>) -> io::Result<Beside> {
     let mut fds = fds.into_iter();
-    let (connection, listener, launch) = (fds.next()?, fds.next()?, fds.next()?);
-    Some(Beside { connection, listener, launch, passed: fds.collect() })
+    match (fds.next(), fds.next(), fds.next()) {
+        (Some(connection), Some(listener), Some(launch)) => {
+            Ok(Beside { connection, listener, launch, passed: fds.collect() })
+        }
+        // The kernel leaves them out where the keeper has no room for them.
+        _ => Err(io::Error::from_raw_os_error(EMFILE)),
+    }
 }
 
 impl Keeper {
@@ -49,7 +56,7 @@ impl Keeper {
         if self.knows(run) {
             return;
         }
-        let made = sort_out(fds).ok_or_else(|| io::ErrorKind::InvalidInput.into()).and_then(|b| {
+        let made = sort_out(fds).and_then(|b| {
             let (wires, ipc_app) = Wires::new(run, b.listener, b.launch)?;
             let fresh = Fresh { connection: b.connection, passed: b.passed, ipc_app };
             self.fork_new(wires, Origin::Fresh(fresh))
@@ -62,7 +69,7 @@ impl Keeper {
         if self.knows(run) {
             return;
         }
-        let made = sort_out(fds).ok_or_else(|| io::ErrorKind::InvalidInput.into()).and_then(|b| {
+        let made = sort_out(fds).and_then(|b| {
             let wires = Wires::adopt(run, process, b.listener, b.launch)?;
             self.fork_new(wires, Origin::Adopted(b.connection))
         });

@@ -125,12 +125,14 @@ impl Pump {
                         return;
                     }
                 }
-                Ok(Step::Nothing) => {
-                    (lane.active, lane.settled) = (false, tree_gone);
-                    return;
-                }
-                Ok(Step::End) => {
-                    (lane.active, lane.ended) = (false, true);
+                Ok(step @ (Step::Nothing | Step::End)) => {
+                    lane.active = false;
+                    lane.settled = tree_gone;
+                    lane.ended |= step == Step::End;
+                    if lane.is_held_back() {
+                        // There was nothing left to hold back.
+                        self.note_success(i, wires);
+                    }
                     return;
                 }
                 Ok(Step::Busy) => {
@@ -308,16 +310,23 @@ impl Pump {
         lane.trouble = Some(Trouble::again(lane.trouble, errno, now, self.plan.full_disk_block_ms));
         lane.active = lane.trouble.is_some_and(|t| t.dropping);
         wires.slot.log_errno.store(errno, Ordering::Release);
-        if wires.slot.full_since_ms.load(Ordering::Acquire) == 0 {
-            wires.slot.full_since_ms.store(clock::boottime_ms(), Ordering::Release);
+        if let Some(counters) = wires.slot.lanes.get(i)
+            && counters.full_since_ms.load(Ordering::Acquire) == 0
+        {
+            counters.full_since_ms.store(clock::boottime_ms(), Ordering::Release);
         }
     }
 
     fn note_success(&mut self, i: usize, wires: &Wires) {
         let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
-        if lane.trouble.take().is_some() && self.lanes.iter().flatten().all(|l| l.trouble.is_none()) {
+        if lane.trouble.take().is_none() {
+            return;
+        }
+        if let Some(counters) = wires.slot.lanes.get(i) {
+            counters.full_since_ms.store(0, Ordering::Release);
+        }
+        if self.lanes.iter().flatten().all(|l| l.trouble.is_none()) {
             wires.slot.log_errno.store(0, Ordering::Release);
-            wires.slot.full_since_ms.store(0, Ordering::Release);
         }
     }
 }

@@ -136,16 +136,19 @@ impl LogFile {
             self.close();
         }
         self.generation = Some(generation);
-        let removed = match &self.file {
-            Some(file) => self.regular && file.metadata()?.nlink() == 0,
-            None => true,
+        let now = match &self.file {
+            Some(file) => Some(file.metadata()?).filter(|now| now.nlink() > 0),
+            None => None,
         };
-        if removed {
-            self.open()?;
-        }
+        let now = match now {
+            Some(now) => now,
+            None => {
+                self.open()?;
+                self.stream()?.metadata()?
+            }
+        };
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let metadata = file.metadata()?;
-        Ok((file, metadata))
+        Ok((file, now))
     }
 
     /// The open file, of a target that is no regular file.

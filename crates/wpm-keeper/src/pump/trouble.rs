@@ -28,12 +28,13 @@ pub(super) struct Trouble {
 impl Trouble {
     /// The trouble that the shim before this one had.
     pub(super) fn inherited(slot: &Slot, lane: usize) -> Option<Self> {
-        let since = slot.full_since_ms.load(Ordering::Acquire);
+        let counters = slot.lanes.get(lane)?;
+        let since = counters.full_since_ms.load(Ordering::Acquire);
         if since == 0 {
             return None;
         }
         let now = clock::monotonic_ms();
-        let dropping = slot.lanes.get(lane).is_some_and(|l| l.untold.load(Ordering::Acquire) > 0);
+        let dropping = counters.untold.load(Ordering::Acquire) > 0;
         Some(Self {
             errno: slot.log_errno.load(Ordering::Acquire),
             since: now.saturating_sub(clock::boottime_ms().saturating_sub(since)),

@@ -191,8 +191,10 @@ impl Shim {
         }
         if self.wires.slot.end().is_none() {
             self.watch_main(now);
-        } else {
-            self.app.grace_until = None;
+        }
+        if self.wires.slot.end().is_some() {
+            // The descriptor of a dead process stays ready for ever.
+            (self.app.pidfd, self.app.grace_until) = (None, None);
         }
         if self.wires.slot.has(KILLING) && tree::kill_foreign(self) {
             self.app.look_at = Some(now + self.app.pause());

@@ -1,5 +1,8 @@
 //! Keeper and shims with real processes: the test takes the daemon's place.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod full;
 mod logs;
 mod spawn;
 mod support;

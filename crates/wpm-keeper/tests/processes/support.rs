@@ -49,11 +49,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_keeper(Self::start_keeper)
+    }
+
+    /// A home whose keeper is started in some way of its own.
+    pub(crate) fn with_keeper(start: impl FnOnce(&Self)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let door = record::listen_at(&dir.path().join("test.sock")).unwrap();
         let mut world = Self { dir, door, daemon: None, keeper: 0, starts: 0, next_run: 1 };
         std::fs::create_dir(world.home().join("run")).unwrap();
-        world.start_keeper();
+        start(&world);
         world.meet_daemon();
         world
     }
@@ -210,6 +215,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("daemon.log: {}", self.text("daemon.log"));
+        }
         // Whatever a failed test has left: keeper first, so that it starts nobody again.
         drop(std::fs::remove_file(self.home().join("test.sock")));
         for _ in 0..50 {

@@ -101,7 +101,7 @@ fn a_shim_left_alone_starts_a_keeper() {
     let mut run = w.start(w.launch(&["wait"]));
     let (keeper, limit) = (w.keeper, std::fs::read_to_string("/proc/self/limits").unwrap());
     run.hang_up();
-    let (daemon, ..) = w.daemon.take().unwrap();
+    let (daemon, _link, _keeper) = w.daemon.take().unwrap();
     assert!(kill_wpm(keeper));
     drop(process::kill(daemon, 9));
     w.meet_daemon();
@@ -130,7 +130,7 @@ fn everything_may_die_and_the_app_is_taken_back() {
     let mut run = w.start(launch);
     eventually(|| w.text("logs/out.log") == "one\n");
     let pid = run.report().pid;
-    let (daemon, ..) = w.daemon.take().unwrap();
+    let (daemon, _link, _keeper) = w.daemon.take().unwrap();
     for pid in [w.keeper, daemon, run.shim()] {
         drop(process::kill(pid, 9));
     }
@@ -159,6 +159,7 @@ fn a_stranger_with_the_same_pid_is_not_adopted() {
     run.tell(ToShim::KillTree);
     run.ended();
     run.finish();
+    eventually(|| procfs::stat(real.shim_pid).is_none());
     let mut stranger = std::process::Command::new(PUPPET).arg("wait").spawn().unwrap();
     let pid = i32::try_from(stranger.id()).unwrap();
     run.last = Some(wpm_sys::contract::RunReport { pid, start_time: real.start_time, ..real });
@@ -232,4 +233,52 @@ fn a_daemon_that_dies_at_once_is_started_more_slowly() {
     let start = wpm_sys::clock::monotonic_ms();
     w.replace_daemon();
     assert!(wpm_sys::clock::monotonic_ms() - start >= 100);
+}
+
+#[test]
+fn a_daemon_that_answers_nobody_is_replaced() {
+    let mut w = World::new();
+    let mut run = w.start(w.launch(&["wait"]));
+    let before = *run.report();
+    // The test does not answer either.
+    drop(wpm_sys::record::connect_to(&w.home().join("keeper.sock")).unwrap());
+    w.meet_daemon();
+    assert_eq!(w.starts, 2);
+    run.hang_up();
+    assert_eq!(run.until(|_| true).shim_pid, before.shim_pid);
+    run.tell(ToShim::KillTree);
+    run.finish();
+}
+
+#[test]
+fn all_of_wpm_may_die_again_and_again_while_an_app_writes() {
+    let mut w = World::new();
+    let bytes = 24 << 20;
+    let mut launch = w.launch(&[]);
+    launch.program = b"/bin/sh".to_vec();
+    let script = format!("{PUPPET} count 3 {bytes} 0; read x; exit 9");
+    launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script.into()];
+    let mut run = w.start(launch);
+    let pid = run.report().pid;
+    let wanted = crate::support::counted(3, bytes);
+    for round in 0..200 {
+        if w.read("logs/out.log").len() == wanted.len() {
+            assert!(round > 0);
+            break;
+        }
+        let (daemon, _link, _keeper) = w.daemon.take().unwrap();
+        for pid in [w.keeper, daemon, run.shim()] {
+            drop(process::kill(pid, 9));
+        }
+        eventually(|| wpm_sys::record::connect_to(&run.socket).is_err());
+        w.start_keeper();
+        w.meet_daemon();
+        w.adopt(&mut run);
+        assert_eq!(run.until(|r| r.phase == Phase::Running).pid, pid);
+    }
+    use std::io::Write;
+    std::fs::File::from(run.beside.remove(0)).write_all(b"\n").unwrap();
+    assert!(matches!(run.ended(), End::Code(9) | End::Unknown));
+    run.finish();
+    assert!(w.read("logs/out.log") == wanted);
 }
