@@ -3,8 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use wpm_core::{Action, Event, InstanceId, Reply, RunId, Scope, Ticket};
-use wpm_proto::response::{Body, Response};
+use wpm_core::{Action, Event, InstanceId, Note, Reply, RunId, Scope, Ticket};
+use wpm_proto::response::{Body, InstanceOutcome, Outcome, Response};
 use wpm_sys::contract::{RunKey, RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
 use wpm_sys::{memfd, record};
 
@@ -22,12 +22,15 @@ impl Daemon {
         while let Some(action) = self.core.poll_action() {
             self.carry_out(action);
         }
+        if std::mem::take(&mut self.idle_sockets) {
+            self.release_idle_sockets();
+        }
     }
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Spawn { run, instance } => {
-                if let Err(why) = self.spawn(run, instance) {
+            Action::Spawn { run, instance, shared } => {
+                if let Err(why) = self.spawn(run, instance, shared) {
                     tracing::warn!(
                         "cannot {}: {}",
                         why.stage,
@@ -49,6 +52,13 @@ impl Daemon {
                 self.journal(&fact, After::Go(run));
             }
             Action::Signal { run, signal, scope } => {
+                let leaving = |i: &wpm_core::Instance| {
+                    matches!(i.state, wpm_core::State::Stopping { .. })
+                        || i.run().is_none_or(|own| own.id != run)
+                };
+                if self.core.instance_of(run).is_some_and(leaving) {
+                    self.worker_retires(run);
+                }
                 let scope = match scope {
                     Scope::Main => ShimScope::Main,
                     Scope::Tree => ShimScope::Tree,
@@ -60,6 +70,10 @@ impl Daemon {
                 let _gone = self.inbox.send(Message::Event(run, Event::Cancelled));
             }
             Action::KillTree { run } => self.send(run, &ToShim::KillTree),
+            Action::SendMessage { run, text } => self.send_message(run, &text),
+            Action::Drain { run } => self.drain(run),
+            Action::StartChecks { run } => self.start_checks(run),
+            Action::Share { run, on } => self.share(run, on),
             Action::Release { run } => {
                 let restarts = self
                     .runs
@@ -71,6 +85,9 @@ impl Daemon {
             Action::Persist => self.persist(),
             Action::Note { instance, app, index, note } => {
                 self.events += 1;
+                if matches!(note, Note::Stopped | Note::Errored { .. } | Note::Deleted) {
+                    self.idle_sockets = true;
+                }
                 let event = notes::event(self.events, instance, &app, index, &note);
                 notes::log(&event);
                 for (session, request) in self.subscribers.clone() {
@@ -82,7 +99,14 @@ impl Daemon {
                 if let Some((session, request)) =
                     self.askers.get(&ticket).filter(|a| a.wait).map(|a| (a.session, a.request))
                 {
+                    let id = outcome.instance;
                     let outcome = self.outcome(&outcome);
+                    if let Outcome::Died { error_offset, .. } | Outcome::NotReady { error_offset, .. } =
+                        outcome.outcome
+                    {
+                        // A reload may start the instance again before it answers.
+                        self.failed_offsets.insert((ticket, id), error_offset);
+                    }
                     self.respond(session, &Response { id: request, body: Body::Progress { outcome } });
                 }
             }
@@ -96,30 +120,54 @@ impl Daemon {
         let body = match reply {
             Reply::Refused(error) => Body::Error { error: crate::requests::wire_error(error) },
             Reply::Done(outcomes) => Body::Outcomes {
-                outcomes: outcomes.iter().map(|o| self.outcome(o)).collect(),
+                outcomes: outcomes.iter().map(|o| self.final_outcome(ticket, o)).collect(),
                 remarks: asker.remarks,
             },
         };
         self.respond_durably(asker.session, asker.request, body);
     }
 
+    fn final_outcome(&mut self, ticket: Ticket, outcome: &wpm_core::InstanceOutcome) -> InstanceOutcome {
+        let mut told = self.outcome(outcome);
+        let offset = self.failed_offsets.remove(&(ticket, outcome.instance));
+        if let Outcome::Died { error_offset, .. } | Outcome::NotReady { error_offset, .. } = &mut told.outcome {
+            *error_offset = offset.unwrap_or(*error_offset);
+        }
+        told
+    }
+
     /// Asks the keeper for a shim; everything that it needs goes along.
-    fn spawn(&mut self, run: RunId, instance: InstanceId) -> Result<(), CannotLaunch> {
-        let Some(app) = self.core.instance(instance).and_then(|i| self.core.app(i.app)) else {
+    fn spawn(&mut self, run: RunId, instance: InstanceId, shared: bool) -> Result<(), CannotLaunch> {
+        let Some((mut app, spec)) = self
+            .core
+            .instance(instance)
+            .and_then(|i| self.core.app(i.app).cloned())
+            .zip(self.core.spec_of_run(run))
+        else {
             return Err(CannotLaunch { stage: Stage::Fork.phrase(), errno: 0 });
         };
+        app.spec = spec;
         let index = self.core.instance(instance).map_or(0, |i| i.index);
-        let described = launch::describe(&self.home, &app.spec, index, instance, run, self.settings.log)?;
+        let mut described = launch::describe(&self.home, &app.spec, index, instance, run, self.settings.log)?;
+        described.log.shared |= shared;
+        let sockets = self.listen_sockets(&app).map_err(|e| CannotLaunch {
+            stage: "binding the shared port",
+            errno: e.raw_os_error(),
+        })?;
         let prepared = |e: std::io::Error| CannotLaunch {
             stage: Stage::Fork.phrase(),
             errno: e.raw_os_error().unwrap_or(0),
         };
         let error_offset = std::fs::metadata(launch::os_path(&described.log.err)).map_or(0, |m| m.len());
         let (ours, theirs) = record::pair().map_err(prepared)?;
-        let beside = self.beside(instance, run, &described.encode(), theirs).map_err(prepared)?;
+        let mut beside = self.beside(instance, run, &described.encode(), theirs).map_err(prepared)?;
+        for socket in sockets {
+            beside.push(socket.try_clone().map_err(prepared)?);
+        }
         let link = Rc::new(Link::new(ours).map_err(prepared)?);
         self.journal(&Fact::Asked { run: run.0, instance: instance.0 }, After::Nothing);
         self.keeper.send(ToKeeper::Spawn { run: RunKey(run.0) }.encode(), beside);
+        self.worker_joins(run, instance);
         self.listen_to(run, &link);
         self.last_error_offset.insert(instance, error_offset);
         self.runs.insert(run, Run::asked(instance, link));

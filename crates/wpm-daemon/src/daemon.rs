@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,6 +45,14 @@ pub(crate) enum Message {
     Keeper(FromKeeper),
     /// The keeper is gone.
     KeeperLost,
+    /// An app said something through its channel.
+    Ipc(RunId, crate::cluster::Said),
+    /// The channel of an app ended.
+    IpcEnd(RunId),
+    /// A connection of a shared socket was accepted.
+    Accepted(crate::cluster::Accepted),
+    /// A worker that was asked to has ended its connections.
+    Drained(RunId),
     /// Something that the daemon found out by itself about a run.
     Event(RunId, Event),
 }
@@ -92,9 +100,12 @@ pub(crate) struct Daemon {
     pub(crate) started_ms: u64,
     pub(crate) quitting: bool,
     pub(crate) cron: Cron,
+    pub(crate) clusters: crate::cluster::Clusters,
     pub(crate) recent_keys: VecDeque<String>,
     /// Size of each instance's stderr file before its last run.
     pub(crate) last_error_offset: HashMap<InstanceId, u64>,
+    /// Where stderr of an instance began, for answers that tell of its failure later.
+    pub(crate) failed_offsets: HashMap<(Ticket, InstanceId), u64>,
     /// The keeper is gone: another one must be started.
     pub(crate) keeper_gone: bool,
     /// Whether the daemon ends for the next program to take over.
@@ -103,6 +114,8 @@ pub(crate) struct Daemon {
     pub(crate) proves_at: Option<tokio::time::Instant>,
     /// Why the last update was taken back.
     pub(crate) update_failed: Option<String>,
+    /// Whether an app has gone down, so that its shared sockets may be closed.
+    pub(crate) idle_sockets: bool,
     /// Whether an app has a memory limit.
     pub(crate) limited: bool,
     sampler: Sampler,
@@ -160,6 +173,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     for dir in [home.run(), home.log_locks(), home.logs(), home.pids()] {
         recover::make_private(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
     }
+    let (hello, held) = greeting(&keeper_link).await;
     let (inbox, messages) = unbounded_channel();
     let (written_to, written) = unbounded_channel();
     let (keeper, queue) = Outbox::new();
@@ -197,12 +211,15 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         started_ms: clock::wall_ms(),
         quitting: false,
         cron: Cron::default(),
+        clusters: crate::cluster::Clusters::default(),
         recent_keys: recovered.recent_keys.clone().into(),
         last_error_offset: HashMap::new(),
+        failed_offsets: HashMap::new(),
         keeper_gone: false,
         updating: false,
         proves_at: None,
         update_failed: None,
+        idle_sockets: false,
         limited: false,
         sampler: Sampler::default(),
     };
@@ -222,21 +239,53 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
             let _gone = inbox.send(Message::KeeperLost);
         });
     }
+    daemon.clusters.hold(held);
+    if let Some(hello) = hello {
+        daemon.take(Message::Keeper(hello));
+    }
     daemon.take_over(recovered);
     daemon.run(&listener, messages, written).await;
     let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
+    let held = daemon.clusters.all_held();
     daemon.store.finish();
     drop(lock);
     if keeper_gone {
-        start_keeper(&home)?;
+        start_keeper(&home, &held)?;
     }
     Ok(())
 }
 
+/// The keeper's greeting, and the sockets that it has held for this daemon.
+async fn greeting(link: &Link) -> (Option<FromKeeper>, Vec<(u64, OwnedFd)>) {
+    let (mut hello, mut held) = (None, Vec::new());
+    let mut missing = 1;
+    let receive = async {
+        while missing > 0 {
+            let Some((record, fds)) = link.receive().await else { return };
+            missing -= 1;
+            match FromKeeper::decode(&record) {
+                Ok(FromKeeper::Held { key }) => held.extend(fds.into_iter().next().map(|fd| (key, fd))),
+                Ok(greeting) => {
+                    if let FromKeeper::Hello { held, .. } = &greeting {
+                        missing += *held;
+                    }
+                    hello = Some(greeting);
+                }
+                Err(error) => tracing::error!(%error, "the keeper sent what is not understood"),
+            }
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(5), receive).await.is_err() {
+        tracing::error!("the keeper has not sent all that it holds");
+    }
+    (hello, held)
+}
+
 /// Starts a keeper in place of the one that died; it starts the next daemon.
-fn start_keeper(home: &Home) -> Result<(), String> {
+fn start_keeper(home: &Home, held: &[(u64, crate::cluster::Fd)]) -> Result<(), String> {
     tracing::warn!("the keeper is gone: starting another, which starts the next daemon");
-    wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path())
+    let held: Vec<_> = held.iter().map(|(key, fd)| (*key, fd.as_fd())).collect();
+    wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path(), &held)
         .map_err(|e| format!("cannot start a keeper: {e}"))
 }
 
@@ -332,8 +381,13 @@ impl Daemon {
         match message {
             Message::Report(run, report, fds) => self.report(run, &report, fds),
             Message::Lost(run) => self.shim_lost(run),
+            Message::Ipc(run, said) => self.channel_said(run, said),
+            Message::IpcEnd(run) => self.channel_ends(run),
+            Message::Accepted(accepted) => self.accepted(accepted),
+            Message::Drained(run) => self.drained(run),
+            Message::Keeper(FromKeeper::Held { .. }) => {}
             Message::Event(run, event) => self.core.handle(now, Input::Event(run, event)),
-            Message::Keeper(FromKeeper::Hello { contract, pid, daemon_starts }) => {
+            Message::Keeper(FromKeeper::Hello { contract, pid, daemon_starts, .. }) => {
                 self.keeper_pid = pid;
                 self.starts = daemon_starts;
                 self.prove_later();
@@ -361,18 +415,26 @@ impl Daemon {
     /// Takes a report of a shim.
     fn report(&mut self, id: RunId, report: &RunReport, fds: Vec<OwnedFd>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
+        let mut fds = fds.into_iter();
         if report.carries_stdin() {
-            run.stdin = fds.into_iter().next();
+            run.stdin = fds.next();
         }
+        let channel = if report.carries_ipc() { fds.next() } else { None };
         let inherited = std::mem::take(&mut run.inherited);
         let events = run.take(report);
         if inherited && self.proves_at.is_none() {
             self.update_shim(id);
         }
+        if let Some(channel) = channel {
+            self.channel_opens(id, channel);
+        }
         for event in events {
             if event == Event::Launched {
                 let (boot_ms, wall_ms) = (clock::boot_ms(), clock::wall_ms());
                 self.journal(&crate::journal::Fact::Launched { run: id.0, boot_ms, wall_ms }, After::Nothing);
+            }
+            if matches!(event, Event::Exited { .. } | Event::SpawnFailed { .. } | Event::Cancelled) {
+                self.channel_ends(id);
             }
             self.core.handle(clock::now(), Input::Event(id, event));
         }
@@ -455,8 +517,15 @@ impl Daemon {
             self.askers.iter().filter(|(_, a)| a.session == session).map(|(t, _)| *t).collect();
         for ticket in gone {
             self.askers.remove(&ticket);
+            self.failed_offsets.retain(|(of, _), _| *of != ticket);
             self.core.handle(clock::now(), Input::Forget(ticket));
         }
+    }
+
+    /// A worker that was asked to has ended its connections.
+    fn drained(&mut self, run: RunId) {
+        self.core.handle(clock::now(), Input::Event(run, Event::Drained));
+        self.channel_ends(run);
     }
 
     fn sample(&mut self) {

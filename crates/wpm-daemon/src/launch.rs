@@ -98,12 +98,18 @@ pub(crate) fn describe(
         }
         identity.credentials
     });
+    let plan = crate::cluster::plan(spec, index);
+    for name in plan.unset {
+        env.remove(*name);
+    }
+    for (name, value) in plan.set {
+        env.insert(name.to_owned(), value);
+    }
     let args = spec.argv();
     let program = args.first().map_or("", String::as_str);
     let program = find_program(program, env.get("PATH").map_or("", String::as_str), &spec.cwd);
     let title =
         if spec.instances > 1 { format!("wpm:{}/{index}", spec.name) } else { format!("wpm:{}", spec.name) };
-    let merged = spec.log.merge && spec.instances > 1;
     Ok(Launch {
         title,
         home: home.path().as_os_str().as_bytes().to_vec(),
@@ -121,16 +127,16 @@ pub(crate) fn describe(
             .map(|n| Limit { resource: RLIMIT_NOFILE, soft: n, hard: n })
             .into_iter()
             .collect(),
-        fds: Vec::new(),
-        listen_pid: false,
-        ipc_fd: None,
+        fds: plan.listen_fds,
+        listen_pid: plan.listen_pid,
+        ipc_fd: plan.ipc_fd,
         tree: spec.stop.tree,
         log: LogPlan {
             out: files.out.into_bytes(),
             err: files.err.into_bytes(),
             both: files.both.unwrap_or_default().into_bytes(),
             format: format(spec),
-            shared: merged || !spec.stop.tree,
+            shared: shares_always(spec),
             lock_dir: home.log_locks().as_os_str().as_bytes().to_vec(),
             max_size: spec.log.max_size.unwrap_or(defaults.max_size),
             retain: spec.log.retain.unwrap_or(defaults.retain),
@@ -140,6 +146,11 @@ pub(crate) fn describe(
             process_id: id.0,
         },
     })
+}
+
+/// Whether several processes may write the log files at any time.
+pub(crate) const fn shares_always(spec: &Spec) -> bool {
+    (spec.log.merge && spec.instances > 1) || !spec.stop.tree
 }
 
 fn format(spec: &Spec) -> LineFormat {

@@ -9,6 +9,7 @@
 
 mod actions;
 mod clock;
+mod cluster;
 mod convert;
 mod cron;
 mod daemon;
@@ -19,6 +20,7 @@ mod link;
 mod listener;
 mod memory;
 mod notes;
+mod readiness;
 mod recover;
 mod requests;
 mod run;

@@ -166,9 +166,13 @@ impl Daemon {
     pub(crate) fn take_over(&mut self, found: Recovered) {
         let Recovered { apps, live, restarts, defaults, .. } = found;
         let (mut runs, mut superfluous) = (BTreeMap::new(), Vec::new());
+        let mut others: BTreeMap<u32, Vec<RestoredRun>> = BTreeMap::new();
         for l in live {
             let wanted = apps.iter().any(|a| a.instances.iter().any(|i| i.id == l.instance));
             if !wanted || runs.contains_key(&l.instance) {
+                if wanted {
+                    others.entry(l.instance).or_default().push(restored_run(&l));
+                }
                 superfluous.push(l);
             } else {
                 runs.insert(l.instance, l);
@@ -200,6 +204,8 @@ impl Daemon {
                         last_exit: i.last_exit.map(convert::restored_exit),
                         created_wall_ms: i.created_ms,
                         run: runs.get(&i.id).map(restored_run),
+                        others: others.remove(&i.id).unwrap_or_default(),
+                        cause: i.cause.clone(),
                     })
                     .collect(),
                 spec: convert::restored_spec(app.spec, defaults),
@@ -235,7 +241,9 @@ impl Daemon {
             }
         };
         self.listen_to(run, &link);
-        if !current {
+        if current {
+            self.worker_joins(run, instance);
+        } else {
             // A run that nobody wants: an ended one whose shim was not told, or a leftover.
             drop(link.try_send(&ToShim::KillTree.encode(), &[]));
             drop(link.try_send(&ToShim::Release.encode(), &[]));
@@ -300,7 +308,7 @@ impl Daemon {
                 tracing::warn!(%error, run = id.0, "a run was lost together with its shim");
                 self.runs.remove(&id);
                 let exit = wpm_core::Exit::Unknown;
-                let event = wpm_core::Event::Exited { exit, tree_gone: true };
+                let event = wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None };
                 let _gone = self.inbox.send(Message::Event(id, event));
             }
         }

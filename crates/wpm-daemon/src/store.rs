@@ -8,6 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -33,6 +34,8 @@ pub(crate) enum Job {
     /// A whole state; `token` comes back when it is durable. Of several waiting states of one
     /// target, the last is written.
     File { target: Target, content: Vec<u8>, token: u64 },
+    /// A small file of the run folder, replaced whole, without fsync; nobody waits for it.
+    Small { path: PathBuf, content: Vec<u8> },
 }
 
 /// What was written.
@@ -98,6 +101,12 @@ impl Writer {
                     Job::Journal { lines: more, token } => {
                         lines.push_str(&more);
                         line_tokens.push(token);
+                    }
+                    Job::Small { path, content } => {
+                        let fresh = path.with_extension("new");
+                        if let Err(error) = std::fs::write(&fresh, content).and_then(|()| std::fs::rename(&fresh, &path)) {
+                            tracing::warn!(%error, path = %path.display(), "cannot write a file of the run folder");
+                        }
                     }
                     Job::File { target, content, token } => match files.iter_mut().find(|f| f.0 == target) {
                         Some(waiting) => {

@@ -57,6 +57,7 @@ impl Daemon {
             created_ms: i.created_wall_ms,
             last_exit: i.last_exit.map(convert::saved_exit),
             restart_in_ms,
+            ports: run.map_or_else(Vec::new, |r| self.clusters.addresses(r.id)),
             log_errno: i.log_errno,
             log_dropped: i.log_dropped,
             out_file: files.out,
@@ -100,6 +101,13 @@ impl Daemon {
                     error_offset,
                 }
             }
+            Core::NotReady { after_ms } => {
+                let (error_file, error_offset) = self.error_output(o.instance);
+                Outcome::NotReady { after_ms: *after_ms, error_file, error_offset }
+            }
+            Core::Restarted { pid } => Outcome::Restarted { pid: *pid },
+            Core::RolledBack => Outcome::RolledBack,
+            Core::NotTried => Outcome::NotTried,
             Core::SpawnFailed { stage, errno } => {
                 Outcome::SpawnFailed { stage: (*stage).to_owned(), errno: *errno }
             }

@@ -20,15 +20,18 @@ use std::os::fd::RawFd;
 use std::path::Path;
 
 use wpm_sys::process::{self, SingleThread};
+use wpm_sys::start;
 
 /// Exit code of a keeper or shim that could not start.
 const CANNOT_START: i32 = 70;
 
 /// Runs the keeper of `home` until it is told to quit. A second keeper of the same home leaves at
 /// once with code 0. `resume` is the number of the descriptor with the state of the program that this
-/// one replaces (`wpm __keeper HOME --resume FD`).
-pub fn keeper_main(home: &Path, resume: Option<RawFd>) -> ! {
-    let code = match SingleThread::prove().and_then(|proof| keeper::run(proof, home, resume)) {
+/// one replaces (`wpm __keeper HOME --resume FD`). `held` are listening sockets that a daemon has saved
+/// from a dead keeper, as `KEY:FD,…` (`wpm __keeper HOME --held LIST`).
+pub fn keeper_main(home: &Path, resume: Option<RawFd>, held: Option<&str>) -> ! {
+    let held = held.map(start::parse_held).unwrap_or_default();
+    let code = match SingleThread::prove().and_then(|proof| keeper::run(proof, home, resume, held)) {
         Ok(()) => 0,
         Err(e) => {
             complain(&format!("cannot run the keeper of {}: {e}", home.display()));

@@ -40,6 +40,9 @@ pub struct InstanceView {
     pub last_exit: Option<ExitView>,
     /// Milliseconds until the next restart, while one is waited for.
     pub restart_in_ms: Option<u64>,
+    /// Addresses on which it said that it listens (cluster workers).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
     /// Kernel error number of the last failed log write, 0 while logs work.
     pub log_errno: i32,
     /// Bytes of output given up on a full disk.

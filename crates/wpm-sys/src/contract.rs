@@ -45,6 +45,16 @@ pub enum ToKeeper {
     Upgrade,
     /// Ends the keeper (and with it the restarting of the daemon) once no shim is left.
     Quit,
+    /// Keeps the descriptor beside it (a listening socket) for the daemons to come.
+    Hold {
+        /// Its name.
+        key: u64,
+    },
+    /// Closes a descriptor that is held.
+    Drop {
+        /// Its name.
+        key: u64,
+    },
     /// Answer to [`FromKeeper::AreYouThere`].
     Here,
     /// The next daemon executes the program beside it (one descriptor). Until that daemon has shown
@@ -63,6 +73,13 @@ pub enum FromKeeper {
         pid: i32,
         /// How often this keeper has started a daemon, this one included.
         daemon_starts: u32,
+        /// How many [`FromKeeper::Held`] follow.
+        held: u32,
+    },
+    /// A descriptor that an earlier daemon had held; it is beside the record.
+    Held {
+        /// Its name.
+        key: u64,
     },
     /// The shim could not be forked; nothing of the run exists.
     ForkFailed {
@@ -307,6 +324,8 @@ impl ToKeeper {
             Self::Quit => w.u8(4),
             Self::Here => w.u8(5),
             Self::TryProgram => w.u8(6),
+            Self::Hold { key } => w.u8(7).u64(*key),
+            Self::Drop { key } => w.u8(8).u64(*key),
         };
         w.finish()
     }
@@ -324,6 +343,8 @@ impl ToKeeper {
             4 => Self::Quit,
             5 => Self::Here,
             6 => Self::TryProgram,
+            7 => Self::Hold { key: r.u64()? },
+            8 => Self::Drop { key: r.u64()? },
             _ => return Err(DecodeError),
         };
         r.end(message)
@@ -335,9 +356,10 @@ impl FromKeeper {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         match self {
-            Self::Hello { contract, pid, daemon_starts } => {
-                w.u8(1).u32(u32::from(*contract)).i32(*pid).u32(*daemon_starts)
+            Self::Hello { contract, pid, daemon_starts, held } => {
+                w.u8(1).u32(u32::from(*contract)).i32(*pid).u32(*daemon_starts).u32(*held)
             }
+            Self::Held { key } => w.u8(5).u64(*key),
             Self::ForkFailed { run, errno } => w.u8(2).u64(run.0).i32(*errno),
             Self::AreYouThere => w.u8(3),
             Self::CandidateFailed { status } => w.u8(4).u32(*status),
@@ -356,7 +378,9 @@ impl FromKeeper {
                 contract: u16::try_from(r.u32()?).map_err(|_| DecodeError)?,
                 pid: r.i32()?,
                 daemon_starts: r.u32()?,
+                held: r.u32()?,
             },
+            5 => Self::Held { key: r.u64()? },
             2 => Self::ForkFailed { run: RunKey(r.u64()?), errno: r.i32()? },
             3 => Self::AreYouThere,
             4 => Self::CandidateFailed { status: r.u32()? },
@@ -485,6 +509,8 @@ mod tests {
             ToKeeper::Quit,
             ToKeeper::Here,
             ToKeeper::TryProgram,
+            ToKeeper::Hold { key: 9 },
+            ToKeeper::Drop { key: u64::MAX },
         ] {
             assert_eq!(ToKeeper::decode(&m.encode()), Ok(m));
         }
@@ -503,7 +529,8 @@ mod tests {
             assert_eq!(ToShim::decode(&m.encode()), Ok(m));
         }
         for m in [
-            FromKeeper::Hello { contract: CONTRACT, pid: 5, daemon_starts: 2 },
+            FromKeeper::Hello { contract: CONTRACT, pid: 5, daemon_starts: 2, held: 1 },
+            FromKeeper::Held { key: 3 },
             FromKeeper::ForkFailed { run: RunKey(1), errno: 11 },
             FromKeeper::AreYouThere,
             FromKeeper::CandidateFailed { status: 256 + 11 },

@@ -47,6 +47,14 @@ pub fn in_place(exe: BorrowedFd<'_>, args: &[&CStr], keep: &[RawFd]) -> io::Erro
     error
 }
 
+/// Lets a descriptor survive the next exec. Async-signal-safe.
+///
+/// # Errors
+/// When it is not open.
+pub fn keep_open(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_cloexec(fd.as_raw_fd(), false)
+}
+
 /// Executes the program at `path` with the present environment. Async-signal-safe; returns only on
 /// failure.
 pub fn program(path: &CStr, args: &[*const c_char]) {

@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -14,6 +14,8 @@ use crate::{exec, limits, signals};
 
 /// Hidden command that runs the keeper.
 pub const KEEPER_COMMAND: &str = "__keeper";
+/// Option of it: descriptors that it shall hold.
+pub const HELD_OPTION: &str = "--held";
 /// Hidden command that runs the daemon.
 pub const DAEMON_COMMAND: &str = "__daemon";
 /// Hidden command that a shim becomes when it is upgraded.
@@ -35,12 +37,18 @@ fn text(bytes: &[u8]) -> io::Result<CString> {
 ///
 /// # Errors
 /// When the log cannot be opened or a process cannot be forked.
-pub fn spawn_keeper(exe: &Path, home: &Path) -> io::Result<()> {
+///
+/// `held` are descriptors that the keeper gets with their names: what a dead keeper had held.
+pub fn spawn_keeper(exe: &Path, home: &Path, held: &[(u64, BorrowedFd<'_>)]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let null = std::fs::File::open("/dev/null")?;
     let log = std::fs::File::options().create(true).append(true).mode(0o600).open(home.join(LOG_NAME))?;
     let path = text(exe.as_os_str().as_bytes())?;
-    let args = [text(b"wpm")?, text(KEEPER_COMMAND.as_bytes())?, text(home.as_os_str().as_bytes())?];
+    let list: Vec<String> = held.iter().map(|(key, fd)| format!("{key}:{}", fd.as_raw_fd())).collect();
+    let mut args = vec![text(b"wpm")?, text(KEEPER_COMMAND.as_bytes())?, text(home.as_os_str().as_bytes())?];
+    if !held.is_empty() {
+        args.extend([text(HELD_OPTION.as_bytes())?, text(list.join(",").as_bytes())?]);
+    }
     let argv = exec::arguments(&args);
     // SAFETY: the child calls only async-signal-safe functions until it executes or ends.
     match unsafe { libc::fork() } {
@@ -53,6 +61,9 @@ pub fn spawn_keeper(exe: &Path, home: &Path) -> io::Result<()> {
                 for (fd, number) in [(&null, 0), (&log, 1), (&log, 2)] {
                     drop(exec::put(fd.as_raw_fd(), number));
                 }
+                for (_, fd) in held {
+                    drop(exec::keep_open(*fd));
+                }
                 exec::program(&path, &argv);
             }
             process::exit_now(FAILED)
@@ -62,6 +73,11 @@ pub fn spawn_keeper(exe: &Path, home: &Path) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Reads what [`HELD_OPTION`] carries; what is not of its form is left out.
+pub fn parse_held(list: &str) -> Vec<(u64, RawFd)> {
+    list.split(',').filter_map(|one| one.split_once(':')).filter_map(|(k, fd)| Some((k.parse().ok()?, fd.parse().ok()?))).collect()
 }
 
 const FAILED: i32 = 127;

@@ -2,6 +2,7 @@
 //!
 //! Only tells which crate goes on.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,10 +14,12 @@ pub(crate) fn hidden() -> Option<ExitCode> {
         b"__daemon" => Some(wpm_daemon::daemon_main(Path::new(&arguments.next()?))),
         b"__keeper" => {
             let home = arguments.next()?;
-            wpm_keeper::keeper_main(Path::new(&home), descriptor(arguments))
+            let rest: Vec<_> = arguments.collect();
+            let held = option(&rest, "--held");
+            wpm_keeper::keeper_main(Path::new(&home), descriptor(&rest), held)
         }
         b"__self-test" => Some(self_test()),
-        b"__shim" => wpm_keeper::shim_main(descriptor(arguments)?),
+        b"__shim" => wpm_keeper::shim_main(descriptor(&arguments.collect::<Vec<_>>())?),
         _ => None,
     }
 }
@@ -28,7 +31,12 @@ fn self_test() -> ExitCode {
 }
 
 /// The number behind `--resume`.
-fn descriptor(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<i32> {
-    arguments.find(|word| word == "--resume")?;
-    arguments.next()?.to_str()?.parse().ok()
+fn descriptor(arguments: &[OsString]) -> Option<i32> {
+    option(arguments, "--resume")?.parse().ok()
+}
+
+/// The word behind an option.
+fn option<'a>(arguments: &'a [OsString], name: &str) -> Option<&'a str> {
+    let at = arguments.iter().position(|word| word == name)?;
+    arguments.get(at + 1)?.to_str()
 }

@@ -75,12 +75,19 @@ impl Daemon {
     }
 
     /// Starts it.
-    pub(super) fn start(&mut self, proof: SingleThread, home: &[u8], now: u64) {
+    pub(super) fn start(&mut self, proof: SingleThread, home: &[u8], held: &[(u64, OwnedFd)], now: u64) {
         self.starts += 1;
         let started = record::pair().and_then(|(ours, theirs)| {
-            let hello =
-                FromKeeper::Hello { contract: CONTRACT, pid: process::own_pid(), daemon_starts: self.starts };
+            let hello = FromKeeper::Hello {
+                contract: CONTRACT,
+                pid: process::own_pid(),
+                daemon_starts: self.starts,
+                held: u32::try_from(held.len()).unwrap_or(u32::MAX),
+            };
             record::send(&ours, &hello.encode(), &[])?;
+            for (key, fd) in held {
+                record::send(&ours, &FromKeeper::Held { key: *key }.encode(), &[fd.as_fd()])?;
+            }
             if let Some(status) = self.failed.take() {
                 record::send(&ours, &FromKeeper::CandidateFailed { status }.encode(), &[])?;
             }

@@ -59,14 +59,21 @@ pub(crate) struct Keeper {
     descriptors_soft: u64,
     daemon: Daemon,
     runs: Vec<Run>,
+    /// Listening sockets that daemons have given into its care, by name.
+    held: Vec<(u64, OwnedFd)>,
     quitting: bool,
 }
 
 /// Runs the keeper until it has been told to quit and no run is left.
-pub(crate) fn run(proof: SingleThread, home: &Path, resume: Option<RawFd>) -> io::Result<()> {
+pub(crate) fn run(
+    proof: SingleThread,
+    home: &Path,
+    resume: Option<RawFd>,
+    held: Vec<(u64, RawFd)>,
+) -> io::Result<()> {
     let mut keeper = match resume {
         Some(fd) => Keeper::resume(proof, home, fd)?,
-        None => match Keeper::start(proof, home)? {
+        None => match Keeper::start(proof, home, held)? {
             Some(keeper) => keeper,
             None => return Ok(()),
         },
@@ -78,8 +85,10 @@ pub(crate) fn run(proof: SingleThread, home: &Path, resume: Option<RawFd>) -> io
 
 impl Keeper {
     /// Becomes the keeper of `home`, unless it has one.
-    fn start(proof: SingleThread, home: &Path) -> io::Result<Option<Self>> {
-        exec::close_from(3);
+    fn start(proof: SingleThread, home: &Path, held: Vec<(u64, RawFd)>) -> io::Result<Option<Self>> {
+        let mut keep: Vec<RawFd> = held.iter().map(|(_, fd)| *fd).collect();
+        exec::close_all_but(&mut keep);
+        let held = held.into_iter().filter_map(|(key, fd)| Some((key, exec::inherited(fd).ok()?))).collect();
         let Some(lock) = lock::for_life(&home.join(LOCK_NAME))? else { return Ok(None) };
         std::fs::write(home.join(PID_NAME), format!("{}\n", process::own_pid()))?;
         // A daemon that starts a keeper has the raised limit already; the variable tells the real one.
@@ -97,6 +106,7 @@ impl Keeper {
             descriptors_soft,
             daemon: Daemon::default(),
             runs: Vec::new(),
+            held,
             quitting: false,
         }))
     }
@@ -112,7 +122,7 @@ impl Keeper {
             if self.daemon.is_due(now) {
                 // A new daemon decides anew whether anything is to end.
                 self.quitting = false;
-                self.daemon.start(self.proof, &self.home, now);
+                self.daemon.start(self.proof, &self.home, &self.held, now);
             }
             let due = self.runs.iter().filter_map(|r| r.replace_at);
             let due = due.chain(self.daemon.due()).chain(self.daemon.answer_due()).min();
@@ -167,6 +177,13 @@ impl Keeper {
         match *message {
             ToKeeper::Spawn { run } => self.spawn(run, fds),
             ToKeeper::Adopt { run, pid, start_time } => self.adopt(run, (pid, start_time), fds),
+            ToKeeper::Hold { key } => {
+                if let Some(fd) = fds.into_iter().next() {
+                    self.held.retain(|(other, _)| *other != key);
+                    self.held.push((key, fd));
+                }
+            }
+            ToKeeper::Drop { key } => self.held.retain(|(other, _)| *other != key),
             ToKeeper::TryProgram => {
                 if let Some(exe) = fds.into_iter().next() {
                     self.daemon.try_program(exe);

@@ -37,6 +37,11 @@ impl Keeper {
                 w.i32(*pid);
             }
         }
+        w.u32(u32::try_from(self.held.len()).unwrap_or(0));
+        for (key, fd) in &self.held {
+            w.u64(*key).i32(fd.as_raw_fd());
+            keep.push(fd.as_raw_fd());
+        }
         let (Ok(command), Ok(home)) = (CString::new(start::KEEPER_COMMAND), CString::new(self.home.clone()))
         else {
             return io::ErrorKind::InvalidInput.into();
@@ -66,6 +71,10 @@ impl Keeper {
             let replace_at = (shim == 0).then_some(now);
             runs.push(Run { wires, shim, shim_since: now, young_deaths: 0, replace_at, orphans });
         }
+        let mut held = Vec::new();
+        for _ in 0..r.u32().map_err(bad)? {
+            held.push((r.u64().map_err(bad)?, inherited(r.i32().map_err(bad)?)?));
+        }
         Ok(Self {
             proof,
             home: home.as_os_str().as_bytes().to_vec(),
@@ -75,6 +84,7 @@ impl Keeper {
             descriptors_soft,
             daemon: Daemon::inherit(pid, socket, starts),
             runs,
+            held,
             quitting,
         })
     }
