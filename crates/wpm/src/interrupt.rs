@@ -1,6 +1,6 @@
 //! Ctrl-C while a command waits: the command ends with 130, the daemon goes on with its work.
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::SIGINT;
 use wpm_proto::ExitCode;
 
 use crate::output;
@@ -8,11 +8,7 @@ use crate::output;
 /// From here on an interrupt ends this process with 130, after saying `farewell` (if any).
 pub(crate) fn end_on_interrupt(farewell: Option<&'static str>) {
     let Ok((mut reader, writer)) = std::io::pipe() else { return };
-    let registered = writer.try_clone().and_then(|again| {
-        signal_hook::low_level::pipe::register(SIGINT, writer)?;
-        signal_hook::low_level::pipe::register(SIGTERM, again)
-    });
-    if registered.is_err() {
+    if signal_hook::low_level::pipe::register(SIGINT, writer).is_err() {
         // The default action ends the process as well, only without a word.
         return;
     }
