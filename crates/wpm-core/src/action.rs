@@ -14,12 +14,14 @@ pub enum Scope {
 /// What must be done by the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Spawn this instance as this run; its spec is [`crate::Core::app`]'s.
+    /// Spawn this instance as this run; its spec is [`crate::Core::spec_of_run`]'s.
     Spawn {
         /// The run.
         run: RunId,
         /// The instance.
         instance: InstanceId,
+        /// Whether another run of the instance writes the same log files.
+        shared: bool,
     },
     /// Journal the run (pid, start time), then open its gate.
     Go {
@@ -34,6 +36,31 @@ pub enum Action {
         signal: i32,
         /// To whom.
         scope: Scope,
+    },
+    /// Ask it to end by a message over its channel; where it has none, by its stop signal.
+    SendMessage {
+        /// The run.
+        run: RunId,
+        /// The message, a string of JavaScript.
+        text: String,
+    },
+    /// Have it finish what it has begun and take nothing new (cluster: `disconnect`), then report
+    /// [`crate::Event::Drained`].
+    Drain {
+        /// The run.
+        run: RunId,
+    },
+    /// It runs: begin the checks of readiness and health that its spec asks for.
+    StartChecks {
+        /// The run.
+        run: RunId,
+    },
+    /// Another run begins, or has ceased, to write the same log files.
+    Share {
+        /// The run that is to share them.
+        run: RunId,
+        /// Whether it does so from now on.
+        on: bool,
     },
     /// Kill all that is left of the run; cancel it if it is at its gate.
     KillTree {
@@ -112,6 +139,16 @@ pub enum Note {
         /// Why.
         cause: Cause,
     },
+    /// A reload put a new run in the place of the old one.
+    Replaced {
+        /// Process id of the new run.
+        pid: i32,
+    },
+    /// A new run did not come up: the old one serves on.
+    NotReplaced {
+        /// Why.
+        cause: Cause,
+    },
     /// It was removed from the list.
     Deleted,
     /// Its logs cannot be written, or can again (0).
@@ -126,6 +163,11 @@ pub enum Note {
 pub enum Outcome {
     /// Up, and past its start check.
     Up {
+        /// Process id.
+        pid: i32,
+    },
+    /// Up again after a reload that could not overlap: for a moment nobody served.
+    Restarted {
         /// Process id.
         pid: i32,
     },
@@ -147,6 +189,15 @@ pub enum Outcome {
         /// Kernel error number.
         errno: i32,
     },
+    /// It was alive, but did not become ready in time.
+    NotReady {
+        /// Milliseconds after exec.
+        after_ms: u64,
+    },
+    /// The reload of another instance failed: this one runs with the old spec again, or still.
+    RolledBack,
+    /// The reload of another instance failed before this one's turn: nothing was done to it.
+    NotTried,
     /// Processes of it are left although they were killed several times (a disk or a network file
     /// system that hangs); wpm goes on trying, the command waits no longer.
     StillAlive {

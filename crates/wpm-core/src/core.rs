@@ -1,13 +1,16 @@
 //! The state machine as a whole: its entry points and what it holds.
 //!
 //! Decisions are in the modules named after them (`start`, `stop`, `exit` and so on), each an
-//! `impl Core`. Invariants: `runs` names exactly the current run of each instance that has one;
+//! `impl Core`. Invariants: `runs` names exactly the runs of each instance: its own,
+//! and the one beside it during a reload;
 //! `names` names exactly the apps; `persist` is queued at most once per input, before all its replies.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::deadlines::{Deadlines, Timer};
 use crate::operation::{Finale, Operation};
+use crate::reload::{Reload, Turn};
 use crate::slot::Slot;
 use crate::{
     Action, App, AppId, Command, CommandError, Desired, Exit, Input, Instance, InstanceId, Millis, Note, Now,
@@ -51,6 +54,12 @@ pub struct RestoredInstance {
     pub created_wall_ms: u64,
     /// Its run, if the daemon found one alive (re-adopted: events of it will follow).
     pub run: Option<RestoredRun>,
+    /// Further runs of it that are alive: a reload was under way. The newest run that was launched is
+    /// kept, one other is stopped in good order; what [`Core::instance_of`] does not know then is
+    /// nobody's.
+    pub others: Vec<RestoredRun>,
+    /// Why it was given up, as an earlier daemon put it.
+    pub cause: Option<String>,
 }
 
 /// An app as the state file tells it.
@@ -74,6 +83,10 @@ pub struct Core {
     pub(crate) runs: BTreeMap<RunId, InstanceId>,
     pub(crate) operations: BTreeMap<Ticket, Operation>,
     pub(crate) deadlines: Deadlines,
+    /// Reloads under way.
+    pub(crate) reloads: BTreeMap<AppId, Reload>,
+    /// What reloads have to be told once the present input is dealt with.
+    pub(crate) turns: VecDeque<Turn>,
     actions: VecDeque<Action>,
     pub(crate) next_run: RunId,
     pub(crate) next_app: AppId,
@@ -95,6 +108,8 @@ impl Core {
             runs: BTreeMap::new(),
             operations: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            reloads: BTreeMap::new(),
+            turns: VecDeque::new(),
             actions: VecDeque::new(),
             next_run: first_run,
             next_app: AppId(0),
@@ -126,6 +141,7 @@ impl Core {
             Input::Tick => self.tick(now),
             Input::CronFired(id) => self.cron_fired(now, id),
         }
+        self.take_turns(now);
         self.seal(from);
     }
 
@@ -164,9 +180,27 @@ impl Core {
         self.slots.values().map(|slot| &slot.it)
     }
 
-    /// The instance whose current run this is.
+    /// The instance whose run this is: its own, or a second one during a reload.
     pub fn instance_of(&self, run: RunId) -> Option<&Instance> {
         self.instance(*self.runs.get(&run)?)
+    }
+
+    /// The spec that a run is to be started with: while a reload tries another spec, instances whose
+    /// turn has not come keep theirs.
+    pub fn spec_of_run(&self, run: RunId) -> Option<Arc<Spec>> {
+        let id = *self.runs.get(&run)?;
+        let own = self.instance(id)?.run().is_some_and(|own| own.id == run);
+        if own { self.spec_of(id) } else { self.newest_spec(id) }
+    }
+
+    /// The spec of an instance's own run.
+    pub(crate) fn spec_of(&self, id: InstanceId) -> Option<Arc<Spec>> {
+        self.slots.get(&id)?.keeps.clone().or_else(|| self.newest_spec(id))
+    }
+
+    /// The spec of an instance's app.
+    pub(crate) fn newest_spec(&self, id: InstanceId) -> Option<Arc<Spec>> {
+        Some(self.apps.get(&self.slots.get(&id)?.it.app)?.spec.clone())
     }
 
     /// The instances that the selectors name, each once, in the order of the selectors; none only
@@ -203,6 +237,10 @@ impl Core {
             Command::StartKnown(targets) => self.start_known(now, &targets),
             Command::Restart { targets, change } => self.restart(now, &targets, &change),
             Command::RestartWith(apps) => self.restart_with(now, apps),
+            Command::Reload { targets, change, parallel, force } => {
+                self.reload(now, ticket, &targets, &change, parallel, force)
+            }
+            Command::ReloadWith { apps, parallel } => self.reload_with(now, ticket, apps, parallel),
             Command::Stop(targets) => self.stop(&targets),
             Command::Delete(targets) => self.delete(&targets),
             Command::Scale { target, to } => self.scale(now, &target, to),
@@ -217,7 +255,9 @@ impl Core {
             match timer {
                 Timer::State => self.state_deadline(now, id),
                 Timer::Check => self.settle_waiters(now, id),
+                Timer::Beside => self.beside_deadline(now, id),
             }
+            self.take_turns(now);
         }
     }
 

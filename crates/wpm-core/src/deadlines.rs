@@ -12,6 +12,8 @@ use crate::{InstanceId, Millis};
 pub(crate) enum Timer {
     /// The one that its state carries: exec, readiness, SIGKILL or the next run.
     State,
+    /// The one of the run beside: exec, readiness, the end of its draining or SIGKILL.
+    Beside,
     /// The end of its start check; only while a command waits for that.
     Check,
 }
@@ -35,6 +37,13 @@ impl Deadlines {
     pub(crate) fn disarm(&mut self, id: InstanceId, timer: Timer) {
         if let Some(at) = self.of.remove(&(id, timer)) {
             self.order.remove(&(at, id, timer));
+        }
+    }
+
+    /// Puts a deadline that is set off, if that makes it later.
+    pub(crate) fn extend(&mut self, id: InstanceId, timer: Timer, at: Millis) {
+        if self.of.get(&(id, timer)).is_some_and(|present| *present < at) {
+            self.arm(id, timer, at);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::backoff::{FIRST_DELAY, is_crash_loop};
 use crate::operation::Want;
-use crate::slot::{Next, Recycle, Slot};
+use crate::slot::{Next, Slot};
 use crate::{
     Action, Cause, Core, Desired, Exit, InstanceId, Millis, Note, Now, Outcome, RestartPolicy, RunInfo,
     Scope, State,
@@ -14,7 +14,7 @@ use crate::{
 /// Spawns in a row that were cancelled by nobody's wish, after which a command no longer waits.
 const PATIENT_SPAWNS: u32 = 3;
 /// `ECANCELED`.
-const CANCELLED: i32 = 125;
+pub(crate) const CANCELLED: i32 = 125;
 
 /// Counts the end of a run and decides what follows where the instance is wanted up.
 fn verdict(slot: &mut Slot, policy: &RestartPolicy, exit: Exit, uptime: Millis) -> Next {
@@ -30,7 +30,12 @@ fn verdict(slot: &mut Slot, policy: &RestartPolicy, exit: Exit, uptime: Millis) 
 }
 
 /// The same for an end that leads to a new run in any case but a crash loop.
-fn restart_or_give_up(slot: &mut Slot, policy: &RestartPolicy, last: Exit, uptime: Millis) -> Next {
+pub(crate) fn restart_or_give_up(
+    slot: &mut Slot,
+    policy: &RestartPolicy,
+    last: Exit,
+    uptime: Millis,
+) -> Next {
     let count = slot.window.note_end(policy, uptime);
     slot.it.unstable = count;
     if uptime < policy.min_uptime && is_crash_loop(policy, count) {
@@ -43,23 +48,29 @@ fn restart_or_give_up(slot: &mut Slot, policy: &RestartPolicy, last: Exit, uptim
     }
 }
 
-fn uptime(run: &RunInfo, now: Now) -> Millis {
-    run.launched.map_or(Millis(0), |at| now.mono.since(at))
+/// How long a run was up; what its shim has measured is truer than when the daemon heard of it.
+pub(crate) fn uptime(run: &RunInfo, now: Now, ran_ms: Option<u64>) -> Millis {
+    let heard = run.launched.map_or(Millis(0), |at| now.mono.since(at));
+    ran_ms.map_or(heard, Millis)
 }
 
 impl Core {
     /// The main process ended.
-    pub(crate) fn exited(&mut self, now: Now, id: InstanceId, exit: Exit, tree_gone: bool) {
+    pub(crate) fn exited(
+        &mut self,
+        now: Now,
+        id: InstanceId,
+        exit: Exit,
+        tree_gone: bool,
+        ran_ms: Option<u64>,
+    ) {
+        let Some(spec) = self.spec_of(id) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        let Some(spec) = self.apps.get(&slot.it.app).map(|app| app.spec.clone()) else { return };
         match slot.it.state {
             State::Launching(run) | State::Online(run) => {
-                let up = uptime(&run, now);
-                slot.it.last_exit = Some(exit);
-                slot.it.cause = Cause::Exited(exit);
-                slot.next = verdict(slot, &spec.restart, exit, up);
+                let up = uptime(&run, now, ran_ms);
+                self.judge(id, &spec.restart, exit, up);
                 self.note(id, Note::Exited { exit, uptime_ms: up.0 });
-                self.resolve(id, |want| want == Want::Up, &Outcome::Died { exit, after_ms: up.0 });
                 let kill_at = now.mono.plus(spec.stop.kill_timeout);
                 self.set_state(now, id, State::Stopping { run, kill_at, killed: false, exit: Some(exit) });
                 if !tree_gone {
@@ -67,8 +78,12 @@ impl Core {
                 }
             }
             State::Stopping { run, kill_at, killed, exit: None } => {
+                let up = uptime(&run, now, ran_ms);
                 slot.it.last_exit = Some(exit);
-                self.note(id, Note::Exited { exit, uptime_ms: uptime(&run, now).0 });
+                if slot.next == Next::Judge {
+                    self.judge(id, &spec.restart, exit, up);
+                }
+                self.note(id, Note::Exited { exit, uptime_ms: up.0 });
                 self.set_state(now, id, State::Stopping { run, kill_at, killed, exit: Some(exit) });
             }
             _ => {}
@@ -78,11 +93,25 @@ impl Core {
         }
     }
 
+    /// Decides what follows an end that wpm did not bring about.
+    fn judge(&mut self, id: InstanceId, policy: &RestartPolicy, exit: Exit, up: Millis) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.it.last_exit = Some(exit);
+        slot.it.cause = Cause::Exited(exit);
+        if slot.is_rising() {
+            // Its successor is on the way up.
+            slot.next = Next::Now;
+            return;
+        }
+        slot.next = verdict(slot, policy, exit, up);
+        self.resolve(id, Want::is_up, &Outcome::Died { exit, after_ms: up.0 });
+    }
+
     /// Nothing of the tree is left.
     pub(crate) fn tree_gone(&mut self, now: Now, id: InstanceId) {
         match self.seen_exit(id) {
             Some(_) => self.run_over(now, id),
-            None => self.exited(now, id, Exit::Unknown, true),
+            None => self.exited(now, id, Exit::Unknown, true, None),
         }
     }
 
@@ -104,7 +133,7 @@ impl Core {
                 Next::GiveUp(cause.clone())
             };
             slot.it.cause = cause;
-            self.resolve(id, |want| want == Want::Up, &Outcome::SpawnFailed { stage, errno });
+            self.resolve(id, Want::is_up, &Outcome::SpawnFailed { stage, errno });
         }
         self.run_over(now, id);
     }
@@ -114,7 +143,7 @@ impl Core {
     pub(crate) fn cancelled(&mut self, now: Now, id: InstanceId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if slot.it.run().is_some_and(|run| run.launched.is_some()) && self.seen_exit(id).is_none() {
-            return self.exited(now, id, Exit::Unknown, true);
+            return self.exited(now, id, Exit::Unknown, true, None);
         }
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if matches!(slot.it.state, State::Launching(_)) {
@@ -127,26 +156,10 @@ impl Core {
             if slot.false_starts >= PATIENT_SPAWNS {
                 let (stage, errno) = ("waiting at the gate", CANCELLED);
                 slot.it.cause = Cause::SpawnFailed { stage, errno };
-                self.resolve(id, |want| want == Want::Up, &Outcome::SpawnFailed { stage, errno });
+                self.resolve(id, Want::is_up, &Outcome::SpawnFailed { stage, errno });
             }
         }
         self.run_over(now, id);
-    }
-
-    /// Memory of the tree was measured.
-    pub(crate) fn memory_sampled(&mut self, now: Now, id: InstanceId, bytes: u64) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let Some(policy) = self.apps.get(&slot.it.app).map(|app| app.spec.restart.clone()) else { return };
-        let (State::Launching(run) | State::Online(run)) = slot.it.state else { return };
-        if run.launched.is_none() || policy.max_memory.is_none_or(|limit| bytes <= limit) {
-            return;
-        }
-        // It counts as an end, so that a limit below what the app needs is a crash loop and not a storm.
-        let last = slot.it.last_exit.unwrap_or(Exit::Unknown);
-        let next = restart_or_give_up(slot, &policy, last, uptime(&run, now));
-        slot.recycle = Some(Recycle { cause: Cause::Memory { bytes }, next });
-        self.came_up_before(id);
-        self.drive(now, id);
     }
 
     /// The run is over: lets it go and does what follows.
@@ -156,7 +169,13 @@ impl Core {
         self.runs.remove(&run);
         let next = std::mem::take(&mut slot.next);
         let desired = slot.it.desired;
+        let successor = slot.beside.is_some() && (slot.is_rising() || desired != Desired::Up);
         self.push(Action::Release { run });
+        if successor {
+            // Its place is taken by the run beside it: the new one, or an old one that must end first.
+            self.stand_in(now, id);
+            return self.drive(now, id);
+        }
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match (desired, next) {
             (Desired::Down, _) => {
@@ -164,7 +183,7 @@ impl Core {
                 self.note(id, Note::Stopped);
             }
             (Desired::Gone, _) => self.set_state(now, id, State::Stopped),
-            (Desired::Up, Next::Now) => {
+            (Desired::Up, Next::Now | Next::Judge) => {
                 self.plan_restart(id, Millis(0));
                 self.set_state(now, id, State::Stopped);
             }

@@ -48,6 +48,25 @@ pub enum Command {
     },
     /// Replaces the spec of existing apps (by name) and restarts them; unknown ones are started.
     RestartWith(Vec<StartApp>),
+    /// Replaces runs instance by instance, new before old where they can overlap; puts everything back
+    /// when a new run does not come up.
+    Reload {
+        /// Which.
+        targets: Vec<Selector>,
+        /// What the caller changes in each spec.
+        change: SpecChange,
+        /// How many instances of an app at once; 0 = one.
+        parallel: u32,
+        /// Even if a reload of the app is under way, which is given up then.
+        force: bool,
+    },
+    /// The same with new specs for existing apps (by name); unknown ones are started.
+    ReloadWith {
+        /// The apps.
+        apps: Vec<StartApp>,
+        /// How many instances of an app at once; 0 = one.
+        parallel: u32,
+    },
     /// Stops and keeps in the list.
     Stop(Vec<Selector>),
     /// Stops and forgets.
@@ -114,6 +133,11 @@ pub enum CommandError {
     },
     /// `StopAll` was asked before: the daemon is about to end.
     ShuttingDown,
+    /// A reload of that app is under way.
+    ReloadInProgress {
+        /// Its name.
+        name: String,
+    },
     /// No process to signal: the instances are down.
     NotRunning {
         /// The selector as typed.
@@ -133,8 +157,22 @@ pub enum Event {
     },
     /// Exec succeeded.
     Launched,
-    /// The app said that it is ready (only with a readiness rule).
+    /// The app is ready: it said so, its check succeeded, or it listens (a worker of a cluster).
     BecameReady,
+    /// Its checks of health failed as often as its spec allows.
+    BecameUnhealthy,
+    /// It missed its watchdog.
+    WatchdogMissed,
+    /// It has nothing left to do: after [`crate::Action::Drain`], its channel was closed by its own side
+    /// or all its listening has ended.
+    Drained,
+    /// It says that it is about to end (notify: `STOPPING=1`).
+    AskedToStop,
+    /// It asks for more time to become ready or to end.
+    ExtendTimeout {
+        /// Milliseconds from now.
+        ms: u64,
+    },
     /// It never ran: a stage of its preparation failed.
     SpawnFailed {
         /// What was being done, as the object of "failed while …".
@@ -150,6 +188,8 @@ pub enum Event {
         exit: Exit,
         /// Whether nothing of its tree is left.
         tree_gone: bool,
+        /// Milliseconds from exec to the end, where the shim has measured them.
+        ran_ms: Option<u64>,
     },
     /// No process of the tree is left.
     TreeGone,

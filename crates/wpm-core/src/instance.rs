@@ -59,6 +59,14 @@ pub enum Cause {
     Cron,
     /// It did not become ready in time.
     NotReady,
+    /// Its checks of health failed.
+    Unhealthy,
+    /// It missed its watchdog.
+    Watchdog,
+    /// It said that it is about to end.
+    Leaving,
+    /// What an earlier daemon wrote down.
+    Told(String),
 }
 
 /// What is known of the current run.

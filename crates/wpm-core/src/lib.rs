@@ -6,19 +6,22 @@
 //! environment, so that the same inputs give the same actions.
 //!
 //! Invariants: a process is spawned or signalled only because of an action; every run has a
-//! [`RunId`] and an event of a run that is not the instance's current one is dropped at the door;
+//! [`RunId`] and an event of a run that is not one of its instance's is dropped at the door;
 //! every wait has a deadline.
 
 mod action;
 mod backoff;
+mod beside;
 mod core;
 mod deadlines;
 mod exit;
+mod health;
 mod ids;
 mod input;
 mod instance;
 mod lifecycle;
 mod operation;
+mod reload;
 mod restore;
 mod scale;
 mod select;

@@ -10,21 +10,26 @@ use crate::operation::Want;
 use crate::slot::{Next, Recycle};
 use crate::{
     Action, Cause, Core, Desired, Event, Exit, InstanceId, Millis, Note, Now, Outcome, RunId, RunInfo, Scope,
-    State,
+    Spec, State,
 };
 
 /// Number of kills after which commands no longer wait for a tree.
-const PATIENT_KILLS: u32 = 3;
+pub(crate) const PATIENT_KILLS: u32 = 3;
 /// Shortest time between two kills of the same tree.
-const SHORTEST_RETRY: Millis = Millis(500);
+pub(crate) const SHORTEST_RETRY: Millis = Millis(500);
 /// Time between kills of a tree that nobody waits for any more.
-const IDLE_RETRY: Millis = Millis(30_000);
+pub(crate) const IDLE_RETRY: Millis = Millis(30_000);
+/// `SIGABRT`.
+const ABORT: i32 = 6;
+/// pm2's word for the end.
+const SHUTDOWN: &str = "shutdown";
 /// `ETIMEDOUT`.
-const TIMED_OUT: i32 = 110;
+pub(crate) const TIMED_OUT: i32 = 110;
 
 impl Core {
     /// Brings an instance closer to what is wanted of it.
     pub(crate) fn drive(&mut self, now: Now, id: InstanceId) {
+        self.drive_beside(now, id);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match (&slot.it.state, slot.it.desired) {
             (State::Stopped, Desired::Up) => self.spawn(now, id),
@@ -55,18 +60,16 @@ impl Core {
 
     /// The only place where a state is set; sets its deadline too.
     pub(crate) fn set_state(&mut self, now: Now, id: InstanceId, state: State) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
         let due = match &state {
             State::Stopped | State::Errored | State::Online(_) => None,
             State::Launching(run) => Some(match run.launched {
                 None => now.mono.plus(LAUNCH_TIMEOUT),
-                Some(at) => {
-                    at.plus(self.apps.get(&slot.it.app).map_or(Millis(0), |app| app.spec.listen_timeout))
-                }
+                Some(at) => at.plus(self.spec_of(id).map_or(Millis(0), |spec| spec.listen_timeout)),
             }),
             State::Stopping { kill_at, .. } => Some(*kill_at),
             State::Backoff { until } => Some(*until),
         };
+        let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.it.state = state;
         match due {
             Some(at) => self.deadlines.arm(id, Timer::State, at),
@@ -75,47 +78,81 @@ impl Core {
     }
 
     fn spawn(&mut self, now: Now, id: InstanceId) {
-        let run = self.next_run;
-        self.next_run = RunId(run.0.saturating_add(1));
+        let run = self.new_run(id);
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        let shared = slot.beside.is_some();
         slot.ready = false;
         slot.kills = 0;
         slot.recycle = None;
         slot.next = Next::Now;
         let info = RunInfo { id: run, pid: 0, start_time: 0, launched: None, launched_wall_ms: 0 };
-        self.runs.insert(run, id);
         self.set_state(now, id, State::Launching(info));
-        self.push(Action::Spawn { run, instance: id });
+        self.push(Action::Spawn { run, instance: id, shared });
     }
 
     /// Begins to bring down the run of an instance.
     pub(crate) fn begin_stop(&mut self, now: Now, id: InstanceId, cause: Cause, next: Next) {
+        let Some(spec) = self.spec_of(id) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let (State::Launching(run) | State::Online(run)) = slot.it.state else { return };
-        let Some(policy) = self.apps.get(&slot.it.app).map(|app| app.spec.stop.clone()) else { return };
         slot.it.cause = cause.clone();
         slot.next = next;
-        slot.kills = 0;
-        // Before its gate was opened nothing has run that could end in good order.
-        let unrun = run.pid == 0;
-        let scope = if policy.tree { Scope::Tree } else { Scope::Main };
-        let kill_at =
-            now.mono.plus(if unrun { SHORTEST_RETRY.max(policy.kill_timeout) } else { policy.kill_timeout });
-        self.note(id, Note::Stopping { cause });
-        if unrun {
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.kills = 1;
-            }
-            self.push(Action::KillTree { run: run.id });
-        } else {
-            self.push(Action::Signal { run: run.id, signal: policy.signal, scope });
+        self.note(id, Note::Stopping { cause: cause.clone() });
+        let (kill_at, kills) = self.ask_to_end(now, &spec, &run, &cause);
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.kills = kills;
         }
-        self.set_state(now, id, State::Stopping { run, kill_at, killed: unrun, exit: None });
+        self.set_state(now, id, State::Stopping { run, kill_at, killed: kills > 0, exit: None });
     }
 
-    /// Takes what happened to a run; drops it if the run is not the current one of its instance.
+    /// Tells a run to end; gives the time of SIGKILL, and how often it was killed already.
+    pub(crate) fn ask_to_end(
+        &mut self,
+        now: Now,
+        spec: &Spec,
+        run: &RunInfo,
+        cause: &Cause,
+    ) -> (Millis, u32) {
+        let (policy, run, unrun) = (&spec.stop, run.id, run.pid == 0);
+        if unrun {
+            // Before its gate was opened nothing has run that could end in good order.
+            self.push(Action::KillTree { run });
+            return (now.mono.plus(SHORTEST_RETRY.max(policy.kill_timeout)), 1);
+        }
+        let scope = if policy.tree { Scope::Tree } else { Scope::Main };
+        match cause {
+            Cause::Leaving => {}
+            // It hangs: a core file tells where.
+            Cause::Watchdog => self.push(Action::Signal { run, signal: ABORT, scope }),
+            _ if policy.with_message => self.push(Action::SendMessage { run, text: SHUTDOWN.to_owned() }),
+            _ => self.push(Action::Signal { run, signal: policy.signal, scope }),
+        }
+        (now.mono.plus(policy.kill_timeout), 0)
+    }
+
+    /// Ends a run beside that is not wanted any more, and has the next run wait for it where it must.
+    fn drive_beside(&mut self, now: Now, id: InstanceId) {
+        let Some(slot) = self.slots.get(&id).filter(|slot| slot.beside.is_some()) else { return };
+        let desired = slot.it.desired;
+        let alone = match slot.it.state {
+            State::Stopped => desired != Desired::Up || !self.spec_of(id).is_some_and(|spec| spec.overlaps()),
+            State::Backoff { .. } | State::Errored => desired != Desired::Up,
+            State::Launching(_) | State::Online(_) | State::Stopping { .. } => false,
+        };
+        if desired != Desired::Up {
+            self.end_beside(now, id);
+        }
+        if alone {
+            self.stand_in(now, id);
+        }
+    }
+
+    /// Takes what happened to a run; drops it if the run is nobody's.
     pub(crate) fn event(&mut self, now: Now, run: RunId, event: &Event) {
         let Some(id) = self.runs.get(&run).copied() else { return };
+        if self.slots.get(&id).is_some_and(|slot| slot.beside.is_some_and(|beside| beside.run.id == run)) {
+            return self.beside_event(now, id, event);
+        }
         match *event {
             Event::Registered { pid, start_time } => self.registered(now, id, pid, start_time),
             Event::Launched => self.launched(now, id),
@@ -123,9 +160,15 @@ impl Core {
             Event::SpawnFailed { stage, errno, transient } => {
                 self.spawn_failed(now, id, stage, errno, transient);
             }
-            Event::Exited { exit, tree_gone } => self.exited(now, id, exit, tree_gone),
+            Event::Exited { exit, tree_gone, ran_ms } => self.exited(now, id, exit, tree_gone, ran_ms),
             Event::TreeGone => self.tree_gone(now, id),
             Event::Cancelled => self.cancelled(now, id),
+            Event::BecameUnhealthy => self.replace_for(now, id, Cause::Unhealthy),
+            Event::WatchdogMissed => self.replace_for(now, id, Cause::Watchdog),
+            Event::AskedToStop => self.asked_to_stop(now, id),
+            Event::ExtendTimeout { ms } => self.extend_timeout(now, id, ms),
+            // Only an old run that a reload has replaced is asked to drain.
+            Event::Drained => {}
             Event::MemorySampled { bytes } => self.memory_sampled(now, id, bytes),
             Event::LogTrouble { errno, dropped } => self.log_trouble(id, errno, dropped),
         }
@@ -150,8 +193,9 @@ impl Core {
     }
 
     fn launched(&mut self, now: Now, id: InstanceId) {
+        let Some(spec) = self.spec_of(id) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        let waits = self.apps.get(&slot.it.app).is_some_and(|app| app.spec.wait_ready) && !slot.ready;
+        let waits = spec.has_readiness_rule() && !slot.ready;
         match &mut slot.it.state {
             State::Launching(run) if run.launched.is_none() => {
                 let run = RunInfo { launched: Some(now.mono), launched_wall_ms: now.wall_ms, ..*run };
@@ -159,6 +203,9 @@ impl Core {
                 slot.spawn_pace.forgive();
                 self.set_state(now, id, if waits { State::Launching(run) } else { State::Online(run) });
                 self.note(id, Note::Online { pid: run.pid });
+                if spec.is_checked() {
+                    self.push(Action::StartChecks { run: run.id });
+                }
                 self.drive(now, id);
             }
             State::Stopping { run, .. } if run.launched.is_none() => {
@@ -188,6 +235,11 @@ impl Core {
     pub(crate) fn state_deadline(&mut self, now: Now, id: InstanceId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match slot.it.state {
+            State::Launching(run) if run.launched.is_some() && slot.waits(Want::Restarted) => {
+                let after_ms = run.launched.map_or(0, |at| now.mono.since(at).0);
+                self.resolve(id, Want::is_up, &Outcome::NotReady { after_ms });
+                self.replace_for(now, id, Cause::NotReady);
+            }
             State::Launching(run) if run.launched.is_some() => {
                 slot.ready = true;
                 self.set_state(now, id, State::Online(run));
@@ -196,7 +248,7 @@ impl Core {
             State::Launching(run) => {
                 let (stage, errno) = ("waiting for the program to start", TIMED_OUT);
                 let delay = slot.spawn_pace.grow_from(crate::backoff::FIRST_DELAY);
-                self.resolve(id, |want| want == Want::Up, &Outcome::SpawnFailed { stage, errno });
+                self.resolve(id, Want::is_up, &Outcome::SpawnFailed { stage, errno });
                 // A child that is stuck before exec has nothing to end in good order.
                 self.begin_stop(now, id, Cause::SpawnFailed { stage, errno }, Next::Later(delay));
                 if run.pid != 0 {
@@ -216,13 +268,13 @@ impl Core {
     fn kill(&mut self, now: Now, id: InstanceId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let State::Stopping { run, exit, .. } = slot.it.state else { return };
-        let kill_timeout = self.apps.get(&slot.it.app).map_or(Millis(0), |app| app.spec.stop.kill_timeout);
         let given_up = slot.kills >= PATIENT_KILLS;
         if given_up && run.pid == 0 {
             // Its gate was never opened and never will be: nothing can run, even if a shim turns up.
             return self.cancelled(now, id);
         }
         slot.kills = slot.kills.saturating_add(1);
+        let kill_timeout = self.spec_of(id).map_or(Millis(0), |spec| spec.stop.kill_timeout);
         let retry = kill_timeout.max(if given_up { IDLE_RETRY } else { SHORTEST_RETRY });
         self.push(Action::KillTree { run: run.id });
         self.set_state(now, id, State::Stopping { run, kill_at: now.mono.plus(retry), killed: true, exit });
@@ -231,7 +283,7 @@ impl Core {
         }
     }
 
-    fn log_trouble(&mut self, id: InstanceId, errno: i32, dropped: u64) {
+    pub(crate) fn log_trouble(&mut self, id: InstanceId, errno: i32, dropped: u64) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.it.log_dropped = dropped;
         if slot.it.log_errno != errno {
@@ -247,6 +299,8 @@ impl Core {
             return;
         }
         match slot.it.state {
+            // It is being replaced anyway.
+            State::Launching(_) | State::Online(_) if slot.is_rising() => return,
             State::Launching(_) | State::Online(_) => {
                 slot.it.restarts = slot.it.restarts.saturating_add(1);
                 slot.recycle = Some(Recycle { cause: Cause::Cron, next: Next::Now });
@@ -273,7 +327,7 @@ impl Core {
             self.slots.get(&id).map(|slot| slot.it.state.clone())
             && run.launched.is_some()
         {
-            self.resolve(id, |want| want == Want::Up, &Outcome::Up { pid: run.pid });
+            self.resolve(id, Want::is_up, &Outcome::Up { pid: run.pid });
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::reload::Turn;
 use crate::{Action, CommandError, Core, InstanceId, InstanceOutcome, Millis, Now, Outcome, Reply, Ticket};
 
 /// What a command wants of one instance.
@@ -18,6 +19,29 @@ pub(crate) enum Want {
     Gone,
     /// Nothing to wait for.
     Nothing,
+    /// Its turn in a reload.
+    Queued,
+    /// In a reload: a new run in place of the old one, and that one gone.
+    Renewed,
+    /// In a reload: up and past its start check, without an old run to fall back on.
+    Restarted,
+}
+
+impl Want {
+    /// Whether it is met by the instance's own run coming up.
+    pub(crate) const fn is_up(self) -> bool {
+        matches!(self, Self::Up | Self::Restarted)
+    }
+
+    /// Whether it belongs to a reload.
+    pub(crate) const fn is_turn(self) -> bool {
+        matches!(self, Self::Queued | Self::Renewed | Self::Restarted)
+    }
+
+    /// Whether it is in vain when the instance is to be down.
+    pub(crate) const fn ends_up(self) -> bool {
+        self.is_up() || self.is_turn()
+    }
 }
 
 /// A command that waits for an instance.
@@ -49,6 +73,8 @@ pub(crate) struct Operation {
     finale: Finale,
     /// Whether the client is still there.
     heard: bool,
+    /// Reloads under way: no reply before they are through, whatever is known.
+    held: usize,
 }
 
 impl Core {
@@ -68,7 +94,9 @@ impl Core {
             }
         };
         let order = plan.iter().map(|(id, _)| *id).collect();
-        self.operations.insert(ticket, Operation { order, outcomes: BTreeMap::new(), finale, heard: true });
+        let held = self.reloads.values().filter(|reload| reload.ticket == ticket).count();
+        let operation = Operation { order, outcomes: BTreeMap::new(), finale, heard: true, held };
+        self.operations.insert(ticket, operation);
         for (id, want) in &plan {
             if let Some(slot) = self.slots.get_mut(id) {
                 slot.waiters.push(Waiter { ticket, want: *want });
@@ -96,17 +124,44 @@ impl Core {
         let (done, left) =
             std::mem::take(&mut slot.waiters).into_iter().partition(|waiter| concerned(waiter.want));
         slot.waiters = left;
-        let index = slot.it.index;
+        let (index, of_app) = (slot.it.index, slot.it.app);
         let app = self.apps.get(&slot.it.app).map_or_else(String::new, |app| app.spec.name.clone());
         let done: Vec<Waiter> = done;
         for waiter in done {
             let outcome = InstanceOutcome { instance: id, app: app.clone(), index, outcome: outcome.clone() };
-            self.report(waiter.ticket, outcome);
+            if waiter.want.is_turn() {
+                self.turns.push_back(Turn::Ended(waiter.ticket, of_app, outcome));
+            } else {
+                self.report(waiter.ticket, outcome);
+            }
         }
     }
 
-    fn report(&mut self, ticket: Ticket, outcome: InstanceOutcome) {
+    /// Has a command wait for one more instance.
+    pub(crate) fn join(&mut self, ticket: Ticket, id: InstanceId, want: Want) {
         let Some(operation) = self.operations.get_mut(&ticket) else { return };
+        if !operation.order.contains(&id) {
+            operation.order.push(id);
+        }
+        operation.outcomes.remove(&id);
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.waiters.push(Waiter { ticket, want });
+        }
+    }
+
+    /// A reload of this command is through.
+    pub(crate) fn let_reply(&mut self, ticket: Ticket) {
+        if let Some(operation) = self.operations.get_mut(&ticket) {
+            operation.held = operation.held.saturating_sub(1);
+        }
+        self.conclude(ticket);
+    }
+
+    pub(crate) fn report(&mut self, ticket: Ticket, outcome: InstanceOutcome) {
+        let Some(operation) = self.operations.get_mut(&ticket) else { return };
+        if !operation.order.contains(&outcome.instance) {
+            return;
+        }
         let heard = operation.heard;
         operation.outcomes.insert(outcome.instance, outcome.clone());
         if heard {
@@ -117,7 +172,8 @@ impl Core {
 
     /// Replies if every outcome is there.
     fn conclude(&mut self, ticket: Ticket) {
-        let complete = |operation: &Operation| operation.outcomes.len() >= operation.order.len();
+        let complete =
+            |operation: &Operation| operation.held == 0 && operation.outcomes.len() >= operation.order.len();
         if !self.operations.get(&ticket).is_some_and(complete) {
             return;
         }
@@ -142,7 +198,7 @@ impl Core {
         if slot.waiters.is_empty() {
             return self.deadlines.disarm(id, Timer::Check);
         }
-        let check = self.apps.get(&slot.it.app).map_or(Millis(0), |app| app.spec.start_check);
+        let check = self.spec_of(id).map_or(Millis(0), |spec| spec.start_check);
         let mut check_at = None;
         let up = match (&slot.it.state, slot.it.desired) {
             (State::Online(run), Desired::Up) => {
@@ -159,14 +215,14 @@ impl Core {
             _ => None,
         };
         let down = matches!(slot.it.state, State::Stopped | State::Errored);
-        let waits_for_up = slot.waiters.iter().any(|waiter| waiter.want == Want::Up);
+        let waits_for_up = slot.waiters.iter().any(|waiter| waiter.want.is_up());
         match check_at {
             Some(due) if waits_for_up => self.deadlines.arm(id, Timer::Check, due),
             _ => self.deadlines.disarm(id, Timer::Check),
         }
         self.resolve(id, |want| want == Want::Nothing, &Outcome::Done);
         if let Some(outcome) = up {
-            self.resolve(id, |want| want == Want::Up, &outcome);
+            self.resolve(id, Want::is_up, &outcome);
         }
         if down {
             self.resolve(id, |want| want == Want::Down, &Outcome::Down);

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::slot::Next;
+use crate::slot::{Beside, Next, Phase};
 use crate::{
-    AppId, Cause, Core, Desired, Exit, InstanceId, Now, RestoredApp, RestoredInstance, RestoredRun, RunId,
-    RunInfo, State,
+    Action, AppId, Cause, Core, Desired, Exit, InstanceId, Now, RestoredApp, RestoredInstance, RestoredRun,
+    RunId, RunInfo, State,
 };
 
 impl Core {
@@ -37,6 +37,7 @@ impl Core {
 
     fn place(&mut self, now: Now, app: AppId, old: &RestoredInstance) -> InstanceId {
         let fresh = self.add_instance(now, app);
+        let Some(spec) = self.newest_spec(fresh) else { return fresh };
         let Some(mut slot) = self.slots.remove(&fresh) else { return fresh };
         let id = if self.slots.contains_key(&old.id) { fresh } else { old.id };
         if let Some(app) = self.apps.get_mut(&app) {
@@ -56,12 +57,25 @@ impl Core {
         slot.it.created_wall_ms = old.created_wall_ms;
         slot.next = Next::Now;
         let last = old.last_exit.unwrap_or(Exit::Unknown);
+        let given_up = || old.cause.clone().map_or(Cause::Exited(last), Cause::Told);
         let mut state = State::Stopped;
-        // A run can only belong to one instance.
-        match (old.run.filter(|run| !self.runs.contains_key(&run.run)), old.desired) {
-            (Some(run), _) => state = self.adopt(id, &run),
+        // A run can only belong to one instance. Of several, the newest that got as far as exec serves.
+        let mut runs: Vec<&RestoredRun> = old.run.iter().chain(&old.others).collect();
+        runs.retain(|run| !self.runs.contains_key(&run.run));
+        runs.sort_by_key(|run| (run.launched.is_some(), run.run));
+        runs.dedup_by_key(|run| run.run);
+        let own = runs.pop();
+        slot.beside = runs.pop().map(|run| Beside { run: self.take_back(id, run), phase: Phase::Draining });
+        match (own, old.desired) {
+            (Some(run), _) => {
+                let info = self.take_back(id, run);
+                state = if info.launched.is_some() { State::Online(info) } else { State::Launching(info) };
+                if info.launched.is_some() && spec.is_checked() {
+                    self.push(Action::StartChecks { run: info.id });
+                }
+            }
             (None, Desired::Up) if old.errored => {
-                slot.it.cause = Cause::Exited(last);
+                slot.it.cause = given_up();
                 state = State::Errored;
             }
             (None, Desired::Up) => {
@@ -70,7 +84,7 @@ impl Core {
                 slot.it.restarts = slot.it.restarts.saturating_add(1);
             }
             (None, Desired::Down) if old.errored => {
-                slot.it.cause = Cause::Exited(last);
+                slot.it.cause = given_up();
                 state = State::Errored;
                 slot.it.desired = Desired::Up;
             }
@@ -79,14 +93,14 @@ impl Core {
         }
         self.slots.insert(id, slot);
         self.set_state(now, id, state);
+        self.end_beside(now, id);
         id
     }
 
-    fn adopt(&mut self, id: InstanceId, old: &RestoredRun) -> State {
+    fn take_back(&mut self, id: InstanceId, old: &RestoredRun) -> RunInfo {
         let RestoredRun { run, pid, start_time, launched, launched_wall_ms } = *old;
         self.next_run = self.next_run.max(RunId(run.0.saturating_add(1)));
         self.runs.insert(run, id);
-        let info = RunInfo { id: run, pid, start_time, launched, launched_wall_ms };
-        if launched.is_some() { State::Online(info) } else { State::Launching(info) }
+        RunInfo { id: run, pid, start_time, launched, launched_wall_ms }
     }
 }

@@ -1,11 +1,14 @@
 //! What the core remembers of an instance beyond what it shows.
 //!
 //! It decides nothing. Invariant: `next` and `kills` only mean something while the instance is
-//! stopping; `recycle` is set by a command or rule and taken when the instance is driven next.
+//! stopping; `recycle` is set by a command or rule and taken when the instance is driven next;
+//! `keeps` is only set during a reload of its app.
 
 use crate::backoff::{CrashWindow, Pace};
-use crate::operation::Waiter;
-use crate::{Cause, Exit, Instance, Millis};
+use std::sync::Arc;
+
+use crate::operation::{Waiter, Want};
+use crate::{Cause, Exit, Instance, Millis, RunInfo, Spec};
 
 /// What follows the end of a run where the instance is wanted up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,6 +22,8 @@ pub(crate) enum Next {
     Finish(Exit),
     /// Giving up.
     GiveUp(Cause),
+    /// What the policy says once the end is seen.
+    Judge,
 }
 
 /// The wish to replace the present run.
@@ -30,11 +35,47 @@ pub(crate) struct Recycle {
     pub(crate) next: Next,
 }
 
+/// What the run beside an instance's own is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The new run, on its way up.
+    Rising {
+        /// Whether it has said that it is ready.
+        ready: bool,
+        /// Whether it must say so.
+        must: bool,
+    },
+    /// The old run, finishing what it has begun.
+    Draining,
+    /// Either, being brought down.
+    Stopping {
+        /// When SIGKILL is due.
+        kill_at: Millis,
+        /// How often the tree was killed.
+        kills: u32,
+        /// The end of the main process, once seen.
+        exit: Option<Exit>,
+    },
+}
+
+/// A run beside the instance's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// The run.
+    pub(crate) run: RunInfo,
+    /// What it is doing.
+    pub(crate) phase: Phase,
+}
+
 /// An instance and the core's notes about it.
 #[derive(Debug)]
 pub(crate) struct Slot {
     /// What everybody may see.
     pub(crate) it: Instance,
+    /// The second run, during a reload.
+    pub(crate) beside: Option<Beside>,
+    /// The spec that it was started with, while a reload tries another.
+    pub(crate) keeps: Option<Arc<Spec>>,
     /// What follows the end of the run.
     pub(crate) next: Next,
     /// Whether the run is to be replaced.
@@ -60,6 +101,8 @@ impl Slot {
     pub(crate) fn new(it: Instance) -> Self {
         Self {
             it,
+            beside: None,
+            keeps: None,
             next: Next::default(),
             recycle: None,
             ready: false,
@@ -70,6 +113,21 @@ impl Slot {
             window: CrashWindow::default(),
             waiters: Vec::new(),
         }
+    }
+
+    /// Whether a new run is on its way up beside the old one.
+    pub(crate) const fn is_rising(&self) -> bool {
+        matches!(self.beside, Some(Beside { phase: Phase::Rising { .. }, .. }))
+    }
+
+    /// Whether a command waits here for this.
+    pub(crate) fn waits(&self, want: Want) -> bool {
+        self.waiters.iter().any(|waiter| waiter.want == want)
+    }
+
+    /// Has those that wait for one thing wait for another.
+    pub(crate) fn turn(&mut self, from: Want, to: Want) {
+        self.waiters.iter_mut().filter(|waiter| waiter.want == from).for_each(|waiter| waiter.want = to);
     }
 
     /// Forgets past crashes: a command starts it anew.

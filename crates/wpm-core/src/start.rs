@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Adds an app, or gives the one of that name its new spec; then wants its instances up.
-    fn put_app(&mut self, now: Now, app: StartApp, restarting: Restarting) -> Plan {
+    pub(crate) fn put_app(&mut self, now: Now, app: StartApp, restarting: Restarting) -> Plan {
         let StartApp { spec, start_now } = app;
         let count = spec.instances;
         self.persist = true;
@@ -169,6 +169,7 @@ impl Core {
         self.resolve(id, |_| true, &Outcome::Superseded);
         self.deadlines.disarm(id, Timer::State);
         self.deadlines.disarm(id, Timer::Check);
+        self.deadlines.disarm(id, Timer::Beside);
         self.persist = true;
         let Some(slot) = self.slots.remove(&id) else { return };
         if let Some(app) = self.apps.get_mut(&slot.it.app) {
@@ -187,12 +188,12 @@ impl Core {
 
 /// Whether instances that are up get a new run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Restarting {
+pub(crate) enum Restarting {
     Yes,
     No,
 }
 
-fn used_twice(name: &str) -> CommandError {
+pub(crate) fn used_twice(name: &str) -> CommandError {
     let reason = "is used twice in one request".to_owned();
     CommandError::InvalidSpec { name: name.to_owned(), field: "name", reason }
 }

@@ -54,7 +54,7 @@ impl Core {
     }
 
     /// The specs that a change makes, each valid, names unique.
-    fn changed_specs(
+    pub(crate) fn changed_specs(
         &self,
         ids: &[InstanceId],
         change: &SpecChange,
@@ -125,21 +125,23 @@ impl Core {
 
     /// It shall be down; one that is being deleted still will be.
     fn want_down(&mut self, id: InstanceId) -> Want {
-        self.resolve(id, |want| want == Want::Up, &Outcome::Superseded);
+        self.resolve(id, Want::ends_up, &Outcome::Superseded);
         if let Some(slot) = self.slots.get_mut(&id) {
             if slot.it.desired == Desired::Up {
                 slot.it.desired = Desired::Down;
             }
             slot.it.cause = Cause::Asked;
+            slot.keeps = None;
         }
         Want::Down
     }
 
     /// It shall be out of the list.
     pub(crate) fn want_gone(&mut self, id: InstanceId) -> Want {
-        self.resolve(id, |want| want == Want::Up, &Outcome::Superseded);
+        self.resolve(id, Want::ends_up, &Outcome::Superseded);
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.it.desired = Desired::Gone;
+            slot.keeps = None;
             self.persist = true;
         }
         Want::Gone
@@ -167,7 +169,12 @@ impl Core {
 
     /// It shall be up with a new run.
     pub(crate) fn want_restarted(&mut self, now: Now, id: InstanceId) -> Want {
+        self.resolve(id, Want::is_turn, &Outcome::Superseded);
+        if self.slots.get(&id).is_some_and(|slot| slot.is_rising()) {
+            self.end_beside(now, id);
+        }
         let Some(slot) = self.slots.get_mut(&id) else { return Want::Nothing };
+        slot.keeps = None;
         if matches!(slot.it.state, State::Launching(_) | State::Online(_)) {
             slot.it.restarts = slot.it.restarts.saturating_add(1);
             slot.it.created_wall_ms = now.wall_ms;

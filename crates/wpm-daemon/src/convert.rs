@@ -403,5 +403,9 @@ pub(crate) fn cause_words(cause: &Cause) -> Option<String> {
         Cause::Memory { bytes } => Some(format!("memory limit: {} MiB in use", bytes / (1024 * 1024))),
         Cause::Cron => Some("cron".to_owned()),
         Cause::NotReady => Some("not ready in time".to_owned()),
+        Cause::Unhealthy => Some("unhealthy".to_owned()),
+        Cause::Watchdog => Some("watchdog missed".to_owned()),
+        Cause::Leaving => Some("ending by itself".to_owned()),
+        Cause::Told(words) => Some(words.clone()),
     }
 }

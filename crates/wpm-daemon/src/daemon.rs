@@ -173,6 +173,10 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     for dir in [home.run(), home.log_locks(), home.logs(), home.pids()] {
         recover::make_private(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
     }
+    // Small, and read by Node at each start of an app with `--port-step`.
+    let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
+    std::fs::write(&preload, wpm_cluster::port_step::PRELOAD)
+        .map_err(|e| format!("cannot write {}: {e}", preload.display()))?;
     let (hello, held) = greeting(&keeper_link).await;
     let (inbox, messages) = unbounded_channel();
     let (written_to, written) = unbounded_channel();

@@ -105,6 +105,13 @@ pub(crate) fn describe(
     for (name, value) in plan.set {
         env.insert(name.to_owned(), value);
     }
+    if let Some(base) = spec.port_step {
+        let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
+        let options = env.get("NODE_OPTIONS").cloned();
+        let step =
+            wpm_cluster::port_step::environment(&preload.to_string_lossy(), &[base], index, options.as_deref());
+        env.extend(step.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
     let args = spec.argv();
     let program = args.first().map_or("", String::as_str);
     let program = find_program(program, env.get("PATH").map_or("", String::as_str), &spec.cwd);

@@ -21,6 +21,8 @@ pub(crate) fn event(seq: u64, instance: InstanceId, app: &str, index: u32, note:
         Note::Stopping { cause } => EventKind::Stopping { reason: reason(cause) },
         Note::Stopped => EventKind::Stopped,
         Note::Errored { cause } => EventKind::Errored { reason: reason(cause) },
+        Note::Replaced { pid } => EventKind::Replaced { pid: *pid },
+        Note::NotReplaced { cause } => EventKind::NotReplaced { reason: reason(cause) },
         Note::Deleted => EventKind::Deleted,
         Note::LogTrouble { errno } => EventKind::LogTrouble { errno: *errno },
     };

@@ -9,7 +9,7 @@ use wpm_core::{
 };
 use wpm_proto::app::AppSpec;
 use wpm_proto::error::{ErrorCode, WireError};
-use wpm_proto::request::{Op, Request};
+use wpm_proto::request::{Change, Op, Request};
 use wpm_proto::response::{Body, Response};
 use wpm_proto::state::SavedDesire;
 use wpm_sys::contract::ToShim;
@@ -72,6 +72,12 @@ pub(crate) fn wire_error(error: CommandError) -> WireError {
         CommandError::InvalidSpec { name, field, reason } => {
             (ErrorCode::InvalidSpec, format!("invalid `{field}` of `{name}`: {reason}"), None, vec![])
         }
+        CommandError::ReloadInProgress { name } => (
+            ErrorCode::ReloadInProgress,
+            format!("a reload of `{name}` is under way"),
+            Some("wait for its end, or use `--force` to give it up".to_owned()),
+            vec![],
+        ),
         CommandError::NotRunning { target } => {
             (ErrorCode::NotRunning, format!("`{target}` is not running"), None, vec![])
         }
@@ -106,11 +112,12 @@ impl Daemon {
     /// what came of it so far.
     fn done_before(&self, op: &Op) -> Body {
         let names: Vec<String> = match op {
-            Op::Start { apps, .. } | Op::RestartWith { apps, .. } => {
+            Op::Start { apps, .. } | Op::RestartWith { apps, .. } | Op::ReloadWith { apps, .. } => {
                 apps.iter().map(|a| a.name.clone()).collect()
             }
             Op::StartKnown { targets, .. }
             | Op::Restart { targets, .. }
+            | Op::Reload { targets, .. }
             | Op::Stop { targets, .. }
             | Op::Delete { targets, .. } => targets.clone(),
             Op::Scale { target, .. } => vec![target.clone()],
@@ -178,15 +185,24 @@ impl Daemon {
             },
             Op::Restart { targets, change, wait } => match selectors(&targets) {
                 Ok(targets) => {
-                    if let Some(rule) = change.cron_restart.as_deref().filter(|r| *r != "0")
-                        && let Err(why) = crate::cron::parse(rule)
-                    {
-                        return Some(error(
-                            ErrorCode::InvalidSpec,
-                            format!("invalid cron rule `{rule}`: {why}"),
-                        ));
+                    if let Err(body) = sound_rule(&change) {
+                        return Some(body);
                     }
                     (Command::Restart { targets, change: convert::change(*change) }, wait)
+                }
+                Err(body) => return Some(body),
+            },
+            Op::ReloadWith { apps, parallel, wait } => match self.start_apps(apps) {
+                Ok(apps) => (Command::ReloadWith { apps, parallel }, wait),
+                Err(body) => return Some(body),
+            },
+            Op::Reload { targets, change, parallel, force, wait } => match selectors(&targets) {
+                Ok(targets) => {
+                    if let Err(body) = sound_rule(&change) {
+                        return Some(body);
+                    }
+                    let change = convert::change(*change);
+                    (Command::Reload { targets, change, parallel, force }, wait)
                 }
                 Err(body) => return Some(body),
             },
@@ -411,6 +427,16 @@ impl Daemon {
         }
         self.command(session, request, Command::Start(Start { apps, force: false }), wait, remarks);
         None
+    }
+}
+
+/// Whether the cron rule of a change can be read, if it has one.
+fn sound_rule(change: &Change) -> Result<(), Body> {
+    match change.cron_restart.as_deref().filter(|rule| *rule != "0") {
+        Some(rule) => crate::cron::parse(rule)
+            .map(drop)
+            .map_err(|why| error(ErrorCode::InvalidSpec, format!("invalid cron rule `{rule}`: {why}"))),
+        None => Ok(()),
     }
 }
 

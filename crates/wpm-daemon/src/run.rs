@@ -107,7 +107,7 @@ impl Run {
         {
             told.ended = true;
             told.tree_gone = report.tree_gone;
-            events.push(ended(end, report.tree_gone));
+            events.push(ended(end, report));
         } else if report.tree_gone && told.ended && !told.tree_gone {
             told.tree_gone = true;
             events.push(Event::TreeGone);
@@ -116,11 +116,14 @@ impl Run {
     }
 }
 
-fn ended(end: End, tree_gone: bool) -> Event {
+fn ended(end: End, report: &RunReport) -> Event {
+    let tree_gone = report.tree_gone;
+    let measured = report.running_since_ms > 0 && report.ended_at_ms > 0;
+    let ran_ms = measured.then(|| report.ended_at_ms.saturating_sub(report.running_since_ms));
     match end {
-        End::Code(code) => Event::Exited { exit: Exit::Code(code), tree_gone },
-        End::Signal { signal, .. } => Event::Exited { exit: Exit::Signal(signal), tree_gone },
-        End::Unknown => Event::Exited { exit: Exit::Unknown, tree_gone },
+        End::Code(code) => Event::Exited { exit: Exit::Code(code), tree_gone, ran_ms },
+        End::Signal { signal, .. } => Event::Exited { exit: Exit::Signal(signal), tree_gone, ran_ms },
+        End::Unknown => Event::Exited { exit: Exit::Unknown, tree_gone, ran_ms },
         End::NotStarted { stage, errno } => {
             Event::SpawnFailed { stage: stage.phrase(), errno, transient: is_transient(errno) }
         }
@@ -175,7 +178,7 @@ mod tests {
         let code = Some(End::Code(3));
         assert_eq!(
             run.take(&report(Phase::Ended, code, false)),
-            [Event::Exited { exit: Exit::Code(3), tree_gone: false }]
+            [Event::Exited { exit: Exit::Code(3), tree_gone: false, ran_ms: None }]
         );
         assert_eq!(run.take(&report(Phase::Ended, code, true)), [Event::TreeGone]);
         assert_eq!(run.take(&report(Phase::Ended, code, true)), []);
@@ -184,9 +187,11 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_run_that_ended_unseen_tells_everything_at_once() {
         let mut run = Run::asked(InstanceId(0), link());
-        let events = run.take(&report(Phase::Ended, Some(End::Signal { signal: 9, core: false }), true));
+        let mut ended = report(Phase::Ended, Some(End::Signal { signal: 9, core: false }), true);
+        (ended.running_since_ms, ended.ended_at_ms) = (1000, 1250);
+        let events = run.take(&ended);
         assert_eq!(events.len(), 3);
-        assert_eq!(events[2], Event::Exited { exit: Exit::Signal(9), tree_gone: true });
+        assert_eq!(events[2], Event::Exited { exit: Exit::Signal(9), tree_gone: true, ran_ms: Some(250) });
     }
 
     #[tokio::test(flavor = "current_thread")]

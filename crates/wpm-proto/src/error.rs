@@ -66,6 +66,8 @@ pub enum ErrorCode {
     InvalidSpec,
     /// No process there.
     NotRunning,
+    /// A reload of that app is under way.
+    ReloadInProgress,
     /// State could not be written.
     Storage,
     /// The daemon is about to end.
@@ -87,6 +89,7 @@ impl ErrorCode {
             | Self::AlreadyRunning
             | Self::NothingToDo
             | Self::Ambiguous
+            | Self::ReloadInProgress
             | Self::Storage
             | Self::Internal => ExitCode::Failed,
         }

@@ -59,6 +59,16 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A reload put a new run in the place of the old one.
+    Replaced {
+        /// Process id of the new run.
+        pid: i32,
+    },
+    /// A new run did not come up: the old one serves on.
+    NotReplaced {
+        /// Why.
+        reason: String,
+    },
     /// It left the list.
     Deleted,
     /// Its logs cannot be written (error number), or can again (0).

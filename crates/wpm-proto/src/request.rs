@@ -122,6 +122,32 @@ pub enum Op {
         /// Reply when the outcome is known.
         wait: bool,
     },
+    /// Replaces runs instance by instance, new before old; goes back if a new one does not come up.
+    Reload {
+        /// Which.
+        targets: Vec<String>,
+        /// What changes.
+        #[serde(default)]
+        change: Box<Change>,
+        /// How many instances of an app at once; 0 = one.
+        #[serde(default)]
+        parallel: u32,
+        /// Even if a reload of the app is under way, which is given up then.
+        #[serde(default)]
+        force: bool,
+        /// Reply when the outcome is known.
+        wait: bool,
+    },
+    /// The same with new specs by name; starts unknown ones (`reload FILE`).
+    ReloadWith {
+        /// The apps.
+        apps: Vec<AppSpec>,
+        /// How many instances of an app at once; 0 = one.
+        #[serde(default)]
+        parallel: u32,
+        /// Reply when the outcome is known.
+        wait: bool,
+    },
     /// Stops.
     Stop {
         /// Which.

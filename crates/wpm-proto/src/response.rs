@@ -128,6 +128,24 @@ pub enum Outcome {
         /// Kernel error number.
         errno: i32,
     },
+    /// Up again after a reload that could not overlap: for a moment nobody served.
+    Restarted {
+        /// Process id.
+        pid: i32,
+    },
+    /// Alive, but not ready in time.
+    NotReady {
+        /// Milliseconds after exec.
+        after_ms: u64,
+        /// File of its stderr, for the client to show the last lines.
+        error_file: String,
+        /// Bytes of that file before this start.
+        error_offset: u64,
+    },
+    /// The reload of another instance failed: this one runs with the old configuration, again or still.
+    RolledBack,
+    /// The reload of another instance failed before this one's turn: nothing was done to it.
+    NotTried,
     /// Killed with SIGKILL and still there (a process in uninterruptible sleep).
     StillAlive,
     /// Another command decided otherwise meanwhile.

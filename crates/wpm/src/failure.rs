@@ -203,6 +203,7 @@ impl From<WireError> for Failure {
             ErrorCode::Ambiguous => Code::Ambiguous,
             ErrorCode::InvalidSpec => Code::InvalidSpec,
             ErrorCode::NotRunning => Code::NotRunning,
+            ErrorCode::ReloadInProgress => Code::Failed,
             ErrorCode::Storage => Code::Storage,
             ErrorCode::ShuttingDown | ErrorCode::ContractMismatch => Code::Unreachable,
             ErrorCode::Internal | ErrorCode::BadRequest => Code::Internal,

@@ -115,7 +115,10 @@ fn hints(app: &str) -> String {
 }
 
 const fn is_good(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Up { .. } | Outcome::Down | Outcome::Deleted | Outcome::Done)
+    matches!(
+        outcome,
+        Outcome::Up { .. } | Outcome::Restarted { .. } | Outcome::Down | Outcome::Deleted | Outcome::Done
+    )
 }
 
 /// `web: 4/4 up in 0.4s`.
@@ -123,7 +126,10 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     let count =
         |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(&outcome.outcome)).count();
     let total = outcomes.len();
-    let up = count(|outcome| matches!(outcome, Outcome::Up { .. }));
+    let up = count(|outcome| matches!(outcome, Outcome::Up { .. } | Outcome::Restarted { .. }));
+    let unready = count(|outcome| matches!(outcome, Outcome::NotReady { .. }));
+    let rolled_back = count(|outcome| matches!(outcome, Outcome::RolledBack));
+    let untried = count(|outcome| matches!(outcome, Outcome::NotTried));
     let down = count(|outcome| matches!(outcome, Outcome::Down));
     let deleted = count(|outcome| matches!(outcome, Outcome::Deleted));
     let died = count(|outcome| matches!(outcome, Outcome::Died { .. }));
@@ -133,7 +139,7 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     let done = count(|outcome| matches!(outcome, Outcome::Done));
     let of_total = |number: usize, word: &str| format!("{number}/{total} {word}");
     let mut parts = Vec::new();
-    if up > 0 || died + unspawned > 0 {
+    if up > 0 || died + unspawned + unready > 0 {
         parts.push(of_total(up, "up"));
     }
     if down > 0 || alive > 0 {
@@ -152,6 +158,9 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     for (number, word) in [
         (died, "died"),
         (unspawned, "not started"),
+        (unready, "not ready in time"),
+        (rolled_back, "rolled back"),
+        (untried, "left as they were"),
         (alive, "still alive"),
         (superseded, "left to another command"),
     ] {

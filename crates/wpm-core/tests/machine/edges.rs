@@ -225,6 +225,6 @@ fn the_end_may_be_the_first_that_is_heard_of_a_run() {
     let run = host.run_of(0);
     host.events.clear();
     host.process(run).phase = crate::sim::Phase::Over;
-    host.input(Input::Event(run, Event::Exited { exit: CRASH, tree_gone: true }));
+    host.input(Input::Event(run, Event::Exited { exit: CRASH, tree_gone: true, ran_ms: None }));
     assert_eq!(outcome(&host, ticket), Outcome::Died { exit: CRASH, after_ms: 0 });
 }

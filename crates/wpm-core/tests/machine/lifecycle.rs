@@ -135,7 +135,7 @@ fn stale_events_are_dropped() {
     for event in [
         Event::Launched,
         Event::TreeGone,
-        Event::Exited { exit: Exit::Code(1), tree_gone: true },
+        Event::Exited { exit: Exit::Code(1), tree_gone: true, ran_ms: None },
         Event::Cancelled,
     ] {
         host.input(Input::Event(old, event));

@@ -207,7 +207,7 @@ fn stale(host: &mut Host, run: RunId, event: usize) {
     let events = [
         Event::Registered { pid: 1, start_time: 1 },
         Event::Launched,
-        Event::Exited { exit: Exit::Code(0), tree_gone: true },
+        Event::Exited { exit: Exit::Code(0), tree_gone: true, ran_ms: None },
         Event::TreeGone,
         Event::Cancelled,
         Event::SpawnFailed { stage: "forking", errno: 11, transient: false },
@@ -221,7 +221,26 @@ fn stale(host: &mut Host, run: RunId, event: usize) {
 
 /// The daemon is killed; another one puts back what is on disk and what it finds alive.
 fn new_daemon(host: &mut Host) {
-    let restored = |it: &wpm_core::Instance, alive: bool| RestoredInstance {
+    let others = |host: &Host, it: &wpm_core::Instance| -> Vec<RestoredRun> {
+        let second = host.second_of(it.id.0).filter(|run| {
+            host.processes[run].phase != Phase::Over
+                || host.events.get(run).is_some_and(|queue| !queue.is_empty())
+        });
+        let told = |run: RunId| {
+            let runs = matches!(host.processes[&run].phase, Phase::Runs | Phase::TreeLeft);
+            RestoredRun {
+                run,
+                pid: i32::try_from(run.0).unwrap(),
+                start_time: 1,
+                launched: runs.then_some(Millis(host.now)),
+                launched_wall_ms: 1,
+            }
+        };
+        second.map(told).into_iter().collect()
+    };
+    let restored = |it: &wpm_core::Instance, alive: bool, others: Vec<RestoredRun>| RestoredInstance {
+        others,
+        cause: None,
         id: it.id,
         index: it.index,
         desired: it.desired,
@@ -250,13 +269,14 @@ fn new_daemon(host: &mut Host) {
             .instances
             .values()
             .filter_map(|id| host.core.instance(*id))
-            .map(|it| restored(it, known(host, it)))
+            .map(|it| restored(it, known(host, it), others(host, it)))
             .collect(),
     });
     let apps = apps.collect();
     // Whatever the last daemon did not let go is over for good or adopted.
     for (run, process) in &mut host.processes {
         let on_its_way = host.events.get(run).is_some_and(|queue| !queue.is_empty());
+        process.checks = 0;
         process.released |= process.phase == Phase::Over && !on_its_way;
     }
     let next = host.processes.keys().map(|run| run.0).max().unwrap_or(0) + 1;

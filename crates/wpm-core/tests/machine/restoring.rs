@@ -18,6 +18,8 @@ fn old(id: u32, index: u32, desired: Desired) -> RestoredInstance {
         last_exit: Some(Exit::Code(2)),
         created_wall_ms: 1,
         run: None,
+        others: Vec::new(),
+        cause: None,
     }
 }
 

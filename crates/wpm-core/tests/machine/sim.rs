@@ -1,8 +1,9 @@
 //! A host for the core that exists only in virtual time: it does what actions say, and answers with
 //! events when it is told to.
 //!
-//! It also checks what must hold at every moment: never two live runs of one instance, no action on
-//! an unknown run, one `Release` per run, at most one reply per ticket.
+//! It also checks what must hold at every moment: never two live runs of one instance but in a reload
+//! (and then they share their log files), no action on an unknown run, one `Release` per run, at most
+//! one reply per ticket.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -39,6 +40,14 @@ pub(crate) struct Process {
     pub(crate) deaf: bool,
     /// Whether not even SIGKILL ends it.
     pub(crate) stuck: bool,
+    /// Whether it shares its log files with another run.
+    pub(crate) shared: bool,
+    /// Whether it was asked to drain.
+    pub(crate) draining: bool,
+    /// How often its checks were begun.
+    pub(crate) checks: u32,
+    /// Messages that it got.
+    pub(crate) messages: Vec<String>,
     /// Whether descendants outlive the main process until killed.
     pub(crate) leaves_tree: bool,
     /// Signals that it got.
@@ -57,6 +66,10 @@ impl Process {
             phase,
             deaf: false,
             stuck: false,
+            shared: false,
+            draining: false,
+            checks: 0,
+            messages: Vec::new(),
             leaves_tree: false,
             signals: Vec::new(),
             kills: 0,
@@ -128,7 +141,20 @@ impl Host {
         let mut replied = false;
         while let Some(action) = self.core.poll_action() {
             match action {
-                Action::Spawn { run, instance } => self.spawn(run, instance),
+                Action::Spawn { run, instance, shared } => self.spawn(run, instance, shared),
+                Action::Share { run, on } => self.process(run).shared = on,
+                Action::StartChecks { run } => {
+                    let process = self.process(run);
+                    process.checks += 1;
+                    assert_eq!(process.checks, 1, "{run:?} is checked twice");
+                }
+                Action::Drain { run } => self.process(run).draining = true,
+                Action::SendMessage { run, text } => {
+                    self.process(run).messages.push(text);
+                    if !self.process(run).deaf {
+                        self.end(run, Exit::Code(0));
+                    }
+                }
                 Action::Go { run } => {
                     let process = self.process(run);
                     if process.phase == Phase::Gate {
@@ -168,11 +194,21 @@ impl Host {
         }
     }
 
-    fn spawn(&mut self, run: RunId, instance: InstanceId) {
-        let twin = self.processes.values().any(|p| p.instance == instance && p.phase != Phase::Over);
-        assert!(!twin, "two live runs of {instance:?}");
+    fn spawn(&mut self, run: RunId, instance: InstanceId, shared: bool) {
+        let twins: Vec<&Process> = self
+            .processes
+            .values()
+            .filter(|p| p.instance == instance && (p.phase != Phase::Over || !p.released))
+            .collect();
+        assert!(twins.len() < 2, "three live runs of {instance:?}");
+        if let Some(twin) = twins.first() {
+            let spec = self.core.spec_of_run(run).expect("it has a spec");
+            assert!(spec.overlaps(), "two live runs of {instance:?}");
+            assert!(shared && twin.shared, "{instance:?}: two runs write the same files, not sharing them");
+        }
+        assert_eq!(shared, !twins.is_empty(), "{instance:?} shares files with nobody");
         let (deaf, stuck, leaves_tree) = self.nature;
-        let process = Process { deaf, stuck, leaves_tree, ..Process::new(instance, Phase::Asked) };
+        let process = Process { deaf, stuck, shared, leaves_tree, ..Process::new(instance, Phase::Asked) };
         assert!(self.processes.insert(run, process).is_none(), "{run:?} used twice");
         self.send(run, Event::Registered { pid: i32::try_from(run.0).unwrap(), start_time: self.now });
     }
@@ -226,7 +262,13 @@ impl Host {
         }
         let tree_gone = !process.leaves_tree;
         process.phase = if tree_gone { Phase::Over } else { Phase::TreeLeft };
-        self.send(run, Event::Exited { exit, tree_gone });
+        self.send(run, Event::Exited { exit, tree_gone, ran_ms: None });
+    }
+
+    /// It has nothing left to do.
+    pub(crate) fn drained(&mut self, run: RunId) {
+        assert!(self.process(run).draining, "{run:?} was not asked to drain");
+        self.send(run, Event::Drained);
     }
 
     /// The rest of the tree ends.
@@ -254,7 +296,7 @@ impl Host {
         let unrun = matches!(process.phase, Phase::Asked | Phase::Gate);
         process.phase = Phase::Over;
         self.events.remove(&run);
-        let lost = Event::Exited { exit: Exit::Unknown, tree_gone: true };
+        let lost = Event::Exited { exit: Exit::Unknown, tree_gone: true, ran_ms: None };
         self.send(run, if unrun { Event::Cancelled } else { lost });
     }
 
@@ -337,6 +379,15 @@ impl Host {
     /// The present run of an instance.
     pub(crate) fn run_of(&self, id: u32) -> RunId {
         self.core.instance(InstanceId(id)).and_then(|it| it.run()).map(|run| run.id).expect("it has a run")
+    }
+
+    /// The second run of an instance, which lives beside its own.
+    pub(crate) fn second_of(&self, id: u32) -> Option<RunId> {
+        let own = self.core.instance(InstanceId(id)).and_then(|it| it.run()).map(|run| run.id);
+        let second = |(run, _): &(&RunId, &Process)| {
+            Some(**run) != own && self.core.instance_of(**run).is_some_and(|it| it.id == InstanceId(id))
+        };
+        self.processes.iter().find(second).map(|(run, _)| *run)
     }
 
     /// The instance with id 0.

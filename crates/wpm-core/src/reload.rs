@@ -1,0 +1,397 @@
+//! Reloads: an app's instances get new runs one after the other, and the old spec comes back when a
+//! new run does not come up.
+//!
+//! It decides whose turn it is; how a run comes up beside another is in `beside`. Each instance has a
+//! waiter of the reload, which every command that decides otherwise resolves: so a reload ends however
+//! others interfere. Invariants: at most one reload of an app is under way; the command is answered
+//! when its reloads are through; a reload that failed leaves no instance without a run that had one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::operation::{Plan, Waiter, Want};
+use crate::start::{Restarting, used_twice};
+use crate::{
+    AppId, CommandError, Core, Desired, InstanceId, InstanceOutcome, Now, Outcome, Selector, Spec,
+    SpecChange, StartApp, State, Ticket,
+};
+
+/// What a reload has to be told.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// The step of an instance has ended like this.
+    Ended(Ticket, AppId, InstanceOutcome),
+    /// The next step may be possible now.
+    Next(AppId),
+}
+
+/// One reload of one app.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    /// The command.
+    pub(crate) ticket: Ticket,
+    /// What to go back to.
+    old: Arc<Spec>,
+    /// What is tried.
+    new: Arc<Spec>,
+    parallel: usize,
+    /// Whether the number of instances changes when all is well.
+    resize: bool,
+    /// Whose turn has not come.
+    waiting: VecDeque<InstanceId>,
+    /// Whose turn it is, and whether that leaves a gap in which nobody serves.
+    active: BTreeMap<InstanceId, bool>,
+    /// Who runs with the new spec.
+    done: Vec<InstanceId>,
+    /// Whether it failed, and the way is back.
+    back: bool,
+    /// Who was in the middle of a step when it failed.
+    late: BTreeSet<InstanceId>,
+    /// Whose own failure was reported: nothing may hide it.
+    failed: BTreeSet<InstanceId>,
+}
+
+impl Core {
+    pub(crate) fn reload(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        targets: &[Selector],
+        change: &SpecChange,
+        parallel: u32,
+        force: bool,
+    ) -> Result<Plan, CommandError> {
+        let ids = self.some_of(targets)?;
+        let mut specs: BTreeMap<AppId, Spec> = self.changed_specs(&ids, change)?.into_iter().collect();
+        let mut of_apps: BTreeMap<AppId, Vec<InstanceId>> = BTreeMap::new();
+        for id in &ids {
+            if let Some(it) = self.instance(*id) {
+                of_apps.entry(it.app).or_default().push(*id);
+            }
+        }
+        if !force {
+            of_apps.keys().try_for_each(|app| self.refuse_second_reload(*app))?;
+        }
+        for (app, members) in of_apps {
+            self.begin_reload(now, ticket, app, specs.remove(&app), members, parallel, false);
+        }
+        Ok(ids.into_iter().map(|id| (id, Want::Queued)).collect())
+    }
+
+    pub(crate) fn reload_with(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        apps: Vec<StartApp>,
+        parallel: u32,
+    ) -> Result<Plan, CommandError> {
+        let mut taken = BTreeSet::new();
+        for StartApp { spec, .. } in &apps {
+            spec.validate()?;
+            if !taken.insert(spec.name.as_str()) {
+                return Err(used_twice(&spec.name));
+            }
+            if let Some(app) = self.names.get(&spec.name) {
+                self.refuse_second_reload(*app)?;
+            }
+        }
+        let mut plan = Plan::new();
+        for app in apps {
+            let Some(id) = self.names.get(&app.spec.name).copied() else {
+                plan.extend(self.put_app(now, app, Restarting::No));
+                continue;
+            };
+            let wanted = |id: &InstanceId| {
+                app.start_now || self.instance(*id).is_some_and(|it| it.desired == Desired::Up)
+            };
+            let all = self.instances_of(id);
+            let kept =
+                all.iter().take(app.spec.instances as usize).copied().filter(wanted).collect::<Vec<_>>();
+            if kept.is_empty() {
+                plan.extend(self.put_app(now, app, Restarting::No));
+                continue;
+            }
+            plan.extend(kept.iter().map(|id| (*id, Want::Queued)));
+            self.begin_reload(now, ticket, id, Some(app.spec), kept, parallel, true);
+        }
+        Ok(plan)
+    }
+
+    fn refuse_second_reload(&self, app: AppId) -> Result<(), CommandError> {
+        match self.apps.get(&app).filter(|_| self.reloads.contains_key(&app)) {
+            Some(app) => Err(CommandError::ReloadInProgress { name: app.spec.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_reload(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        id: AppId,
+        spec: Option<Spec>,
+        members: Vec<InstanceId>,
+        parallel: u32,
+        resize: bool,
+    ) {
+        let Some(before) = self.apps.get(&id).map(|app| app.spec.clone()) else { return };
+        // One that is given up leaves what it did; the way back leads to where it began.
+        let (old, done) = self.give_up_reload(now, id).unwrap_or_else(|| (before.clone(), Vec::new()));
+        if let Some(spec) = spec {
+            self.replace_spec(id, spec);
+        }
+        let Some(new) = self.apps.get(&id).map(|app| app.spec.clone()) else { return };
+        for instance in self.instances_of(id) {
+            if let Some(slot) = self.slots.get_mut(&instance)
+                && slot.it.run().is_some()
+            {
+                slot.keeps.get_or_insert_with(|| before.clone());
+            }
+        }
+        let reload = Reload {
+            ticket,
+            old,
+            new,
+            parallel: parallel.max(1) as usize,
+            resize,
+            waiting: members.into(),
+            active: BTreeMap::new(),
+            done,
+            back: false,
+            late: BTreeSet::new(),
+            failed: BTreeSet::new(),
+        };
+        self.reloads.insert(id, reload);
+        self.turns.push_back(Turn::Next(id));
+    }
+
+    /// Another reload takes over: tells the command of the present one so.
+    fn give_up_reload(&mut self, now: Now, app: AppId) -> Option<(Arc<Spec>, Vec<InstanceId>)> {
+        let reload = self.reloads.remove(&app)?;
+        let mut done = reload.done;
+        for id in reload.waiting.iter().chain(reload.active.keys()) {
+            self.resolve(*id, Want::is_turn, &Outcome::Superseded);
+        }
+        for id in reload.active.keys() {
+            if self.slots.get(id).is_some_and(|slot| slot.is_rising()) {
+                self.end_beside(now, *id);
+            } else {
+                done.push(*id);
+            }
+        }
+        self.let_reply(reload.ticket);
+        Some((reload.old, done))
+    }
+
+    /// An instance has no second run any more: a step that waited for that can begin.
+    pub(crate) fn may_go_on(&mut self, id: InstanceId) {
+        if let Some(app) = self.instance(id).map(|it| it.app).filter(|app| self.reloads.contains_key(app)) {
+            self.turns.push_back(Turn::Next(app));
+        }
+    }
+
+    /// Goes on with every reload that something happened to.
+    pub(crate) fn take_turns(&mut self, now: Now) {
+        while let Some(turn) = self.turns.pop_front() {
+            match turn {
+                Turn::Ended(ticket, app, outcome) => self.step_ended(now, ticket, app, outcome),
+                Turn::Next(app) => self.go_on(now, app),
+            }
+        }
+    }
+
+    fn go_on(&mut self, now: Now, app: AppId) {
+        loop {
+            let Some(reload) = self.reloads.get_mut(&app) else { return };
+            if reload.active.len() >= reload.parallel {
+                return;
+            }
+            // One with an old run that is still ending waits for that.
+            let free = |id: &InstanceId| self.slots.get(id).is_none_or(|slot| slot.beside.is_none());
+            let Some(id) = reload.waiting.iter().position(free).and_then(|at| reload.waiting.remove(at))
+            else {
+                break;
+            };
+            self.begin_step(now, app, id);
+        }
+        if self.reloads.get(&app).is_some_and(|reload| reload.waiting.is_empty() && reload.active.is_empty())
+        {
+            self.end_reload(now, app);
+        }
+    }
+
+    fn begin_step(&mut self, now: Now, app: AppId, id: InstanceId) {
+        let Some(overlaps) = self.newest_spec(id).map(|spec| spec.overlaps()) else { return };
+        let before = self.spec_of(id).is_some_and(|spec| spec.overlaps());
+        let Some((reload, slot)) = self.reloads.get_mut(&app).zip(self.slots.get_mut(&id)) else { return };
+        let ticket = reload.ticket;
+        let online = matches!(slot.it.state, State::Online(_)) && slot.it.desired == Desired::Up;
+        if online && overlaps && before {
+            reload.active.insert(id, false);
+            slot.turn(Want::Queued, Want::Renewed);
+            return self.begin_rise(now, id);
+        }
+        reload.active.insert(id, online);
+        let back = reload.back;
+        slot.waiters.retain(|waiter| waiter.ticket != ticket);
+        slot.keeps = None;
+        // On the way back one that is down only needs to be started.
+        let _ = if back && !online { self.want_up(now, id) } else { self.want_restarted(now, id) };
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.waiters.push(Waiter { ticket, want: Want::Restarted });
+        }
+        self.drive(now, id);
+    }
+
+    fn step_ended(&mut self, now: Now, ticket: Ticket, app: AppId, mut ended: InstanceOutcome) {
+        let Some(reload) = self.reloads.get_mut(&app).filter(|reload| reload.ticket == ticket) else {
+            return self.report(ticket, ended);
+        };
+        let id = ended.instance;
+        let gap = reload.active.remove(&id).unwrap_or(false);
+        reload.waiting.retain(|waiting| *waiting != id);
+        let late = reload.late.remove(&id);
+        let failed_before = reload.failed.contains(&id);
+        if let Outcome::Up { pid } = ended.outcome
+            && gap
+        {
+            ended.outcome = Outcome::Restarted { pid };
+        }
+        let changed = *reload.old != *reload.new;
+        match (&ended.outcome, reload.back) {
+            (Outcome::Up { .. } | Outcome::Restarted { .. }, false) => {
+                reload.done.push(id);
+                self.report(ticket, ended);
+            }
+            (Outcome::Up { .. } | Outcome::Restarted { .. }, true) if late && changed => {
+                self.queue_back(app, id);
+            }
+            (Outcome::Up { .. } | Outcome::Restarted { .. }, true) if !late => {
+                ended.outcome = Outcome::RolledBack;
+                if !failed_before {
+                    self.report(ticket, ended);
+                }
+            }
+            (
+                Outcome::Died { .. }
+                | Outcome::SpawnFailed { .. }
+                | Outcome::NotReady { .. }
+                | Outcome::StillAlive { .. },
+                back,
+            ) if !back || late => {
+                reload.failed.insert(id);
+                self.report(ticket, ended);
+                if back {
+                    self.start_again(app, id);
+                } else {
+                    self.fall_back(now, app, id);
+                }
+            }
+            _ if failed_before => {}
+            _ => self.report(ticket, ended),
+        }
+        self.go_on(now, app);
+    }
+
+    /// A new run did not come up: the old spec is in force again, and those that run with the new one
+    /// go back to it.
+    fn fall_back(&mut self, now: Now, app: AppId, failed: InstanceId) {
+        self.put_spec_back(app);
+        self.forget_kept(app);
+        let Some(reload) = self.reloads.get_mut(&app) else { return };
+        reload.back = true;
+        let changed = *reload.old != *reload.new;
+        let waiting = std::mem::take(&mut reload.waiting);
+        let active: Vec<InstanceId> = reload.active.keys().copied().collect();
+        let done = std::mem::take(&mut reload.done);
+        for id in active {
+            if self.slots.get(&id).is_some_and(|slot| slot.is_rising()) {
+                self.end_beside(now, id);
+                self.resolve(id, |want| want == Want::Renewed, &Outcome::RolledBack);
+            } else if let Some(reload) = self.reloads.get_mut(&app) {
+                reload.late.insert(id);
+            }
+        }
+        for id in waiting {
+            self.resolve(id, |want| want == Want::Queued, &Outcome::NotTried);
+        }
+        if changed {
+            done.into_iter().for_each(|id| self.queue_back(app, id));
+        }
+        self.start_again(app, failed);
+    }
+
+    /// An instance whose new run failed, and that has no old one, starts with the old spec at once; where
+    /// that is the same, its policy decides.
+    fn start_again(&mut self, app: AppId, id: InstanceId) {
+        let serves = self.instance(id).is_some_and(|it| matches!(it.state, State::Online(_)));
+        let changed = self.reloads.get(&app).is_some_and(|reload| *reload.old != *reload.new);
+        if changed && !serves {
+            self.queue_back(app, id);
+        }
+    }
+
+    fn queue_back(&mut self, app: AppId, id: InstanceId) {
+        let Some((reload, slot)) = self.reloads.get_mut(&app).zip(self.slots.get_mut(&id)) else { return };
+        // What the user has stopped or deleted meanwhile stays so.
+        let wanted = slot.it.desired == Desired::Up || reload.failed.contains(&id);
+        if wanted && !reload.waiting.contains(&id) {
+            reload.waiting.push_back(id);
+            slot.waiters.push(Waiter { ticket: reload.ticket, want: Want::Queued });
+        }
+    }
+
+    /// Puts the old spec back, unless another command has given the app a third one.
+    fn put_spec_back(&mut self, id: AppId) {
+        let Some((reload, app)) = self.reloads.get(&id).zip(self.apps.get(&id)) else { return };
+        let mut spec = (*reload.old).clone();
+        if *app.spec != *reload.new {
+            // Scaled meanwhile: that stays.
+            spec.instances = app.spec.instances;
+            if (Spec { instances: app.spec.instances, ..(*reload.new).clone() }) != *app.spec {
+                return;
+            }
+        }
+        if self.names.get(&spec.name).is_some_and(|owner| *owner != id) {
+            spec.name.clone_from(&app.spec.name);
+        }
+        if spec != *app.spec {
+            self.replace_spec(id, spec);
+        }
+    }
+
+    fn forget_kept(&mut self, app: AppId) {
+        for id in self.instances_of(app) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.keeps = None;
+            }
+        }
+    }
+
+    fn end_reload(&mut self, now: Now, app: AppId) {
+        let Some(reload) = self.reloads.remove(&app) else { return };
+        self.forget_kept(app);
+        if reload.resize && !reload.back && !self.quitting {
+            self.resize(now, app, reload.ticket);
+        }
+        self.let_reply(reload.ticket);
+    }
+
+    /// Gives an app as many instances as its spec says.
+    fn resize(&mut self, now: Now, app: AppId, ticket: Ticket) {
+        let Some(wanted) = self.app(app).map(|app| app.spec.instances as usize) else { return };
+        let staying = |id: &InstanceId| self.instance(*id).is_some_and(|it| it.desired != Desired::Gone);
+        let present: Vec<InstanceId> = self.instances_of(app).into_iter().filter(staying).collect();
+        for id in present.iter().skip(wanted) {
+            let want = self.want_gone(*id);
+            self.join(ticket, *id, want);
+            self.drive(now, *id);
+        }
+        for _ in present.len()..wanted {
+            let id = self.add_instance(now, app);
+            let want = self.want_up(now, id);
+            self.join(ticket, id, want);
+            self.drive(now, id);
+        }
+    }
+}
