@@ -43,7 +43,7 @@ pub(crate) fn hand_over(exe: BorrowedFd<'_>, command: &[&CStr], state: Writer, k
 /// Reads the state that the old program left.
 pub(crate) fn take(fd: RawFd) -> io::Result<Vec<u8>> {
     let memfd = exec::inherited(fd)?;
-    let bytes = memfd::read_sealed(&memfd)?;
+    let bytes = memfd::Sealed::map(&memfd)?;
     let mut r = Reader::new(&bytes);
     if r.u32().map_err(io::Error::other)? != FORMAT {
         return Err(io::Error::other("the state is of an unknown format"));

@@ -56,7 +56,7 @@ impl Wires {
         launch: OwnedFd,
     ) -> io::Result<(Self, Option<OwnedFd>)> {
         let outline = {
-            let bytes = memfd::read_sealed(&launch)?;
+            let bytes = memfd::Sealed::map(&launch)?;
             outline(&bytes).map_err(io::Error::other)?
         };
         let slot_file = memfd::empty("wpm-slot")?;

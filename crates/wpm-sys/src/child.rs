@@ -1,6 +1,6 @@
 //! The way of a forked child from its gate to the program.
 //!
-//! Owns the order of the stages. Everything was laid out before the fork: nothing here allocates,
+//! Owns the order of the stages. Everything is laid out before the gate: behind it nothing allocates,
 //! locks or returns. Invariant: the child runs the program only after the gate was opened, and says in
 //! the slot which stage stopped it.
 
@@ -18,15 +18,13 @@ const FAILED: i32 = 127;
 /// Passed descriptors, three standard streams and the IPC channel.
 const PLACES: usize = MAX_FDS + 4;
 
-/// What the child needs, laid out before the fork.
+/// What the child needs, laid out before it waits at its gate.
 #[derive(Debug)]
 pub struct Preparation<'a> {
     /// The run's shared page.
     pub slot: &'a Slot,
     /// Read end of the gate: one byte opens it, its end means that the shim is dead.
     pub gate: BorrowedFd<'a>,
-    /// The shim's end of the gate, closed in the child.
-    pub gate_shim: BorrowedFd<'a>,
     /// Write end of the error pipe: a byte means failure, its end success.
     pub errors: BorrowedFd<'a>,
     /// Descriptors and the numbers that they get: standard streams first.
@@ -45,25 +43,36 @@ pub struct Preparation<'a> {
     pub image: Image,
 }
 
+/// The child's first act: it enters itself in the slot, so that it is known even if its shim is killed
+/// right after the fork. `gate_shim` is the shim's end of the gate, which is closed.
+pub fn register(slot: &Slot, gate_shim: BorrowedFd<'_>) {
+    let pid = process::own_pid();
+    slot.register(pid, procfs::start_time(pid).unwrap_or(0));
+    // SAFETY: the child's copy of a descriptor that only the shim uses; nothing refers to it here.
+    unsafe { libc::close(gate_shim.as_raw_fd()) };
+}
+
+/// The child's last act where a stage has failed.
+pub fn give_up(slot: &Slot, errors: BorrowedFd<'_>, stage: Stage, error: &io::Error) -> ! {
+    slot.fail(stage, error.raw_os_error().unwrap_or(libc::EINVAL));
+    // The byte only wakes the shim: what failed is in the slot.
+    let _ = rustix::io::write(errors, b"!");
+    process::exit_now(FAILED)
+}
+
 impl Preparation<'_> {
-    /// Goes the whole way in the child.
+    /// Waits at the gate and goes the rest of the way.
     pub fn run(mut self) -> ! {
-        let pid = process::own_pid();
-        self.slot.register(pid, procfs::start_time(pid).unwrap_or(0));
-        close(self.gate_shim.as_raw_fd());
         if !pass(self.gate) {
             process::exit_now(FAILED);
         }
         self.slot.advance(Phase::Launching);
-        self.image.set_listen_pid(pid);
+        self.image.set_listen_pid(process::own_pid());
         let (stage, error) = match self.prepare() {
             Ok(()) => (Stage::Exec, self.image.exec()),
             Err(failed) => failed,
         };
-        self.slot.fail(stage, error.raw_os_error().unwrap_or(libc::EINVAL));
-        // The byte only wakes the shim: what failed is in the slot.
-        let _ = rustix::io::write(self.errors, b"!");
-        process::exit_now(FAILED)
+        give_up(self.slot, self.errors, stage, &error)
     }
 
     fn prepare(&mut self) -> Result<(), (Stage, io::Error)> {
@@ -85,11 +94,6 @@ impl Preparation<'_> {
         rustix::process::chdir(self.image.folder()).map_err(|e| (Stage::WorkingDirectory, e.into()))?;
         place(&mut self.places).map_err(|e| (Stage::Descriptors, e))
     }
-}
-
-fn close(fd: RawFd) {
-    // SAFETY: the child's copy of a descriptor that only the shim uses; nothing refers to it here.
-    unsafe { libc::close(fd) };
 }
 
 /// Waits for the byte that opens the gate.

@@ -162,6 +162,26 @@ impl Launch {
     /// # Errors
     /// When it is of another layout.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_with(bytes, unlist)
+    }
+
+    /// Decodes a description but for arguments and environment, which stay empty: what a shim needs
+    /// to remember, without the greatest part.
+    ///
+    /// # Errors
+    /// When it is of another layout.
+    pub fn decode_frame(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_with(bytes, |r| {
+            let n = r.u32()?;
+            (0..n).try_for_each(|_| r.bytes().map(drop))?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn decode_with(
+        bytes: &[u8],
+        list: impl Fn(&mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError>,
+    ) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u32()? != LAYOUT {
             return Err(DecodeError);
@@ -172,8 +192,8 @@ impl Launch {
             socket: r.bytes()?.to_vec(),
             pid_file: r.bytes()?.to_vec(),
             program: r.bytes()?.to_vec(),
-            args: unlist(&mut r)?,
-            env: unlist(&mut r)?,
+            args: list(&mut r)?,
+            env: list(&mut r)?,
             cwd: r.bytes()?.to_vec(),
             credentials: match r.u8()? {
                 0 => None,
@@ -324,6 +344,8 @@ mod tests {
         let bytes = launch.encode();
         let facts = outline(&bytes).unwrap();
         assert_eq!(facts, Outline { out: true, err: false, merged: false, ipc: true });
+        let frame = Launch { args: vec![], env: vec![], ..launch.clone() };
+        assert_eq!(Launch::decode_frame(&bytes), Ok(frame));
         assert_eq!(Launch::decode(&bytes), Ok(launch));
         for cut in 0..bytes.len() {
             assert!(Launch::decode(&bytes[..cut]).is_err());

@@ -1,14 +1,16 @@
 //! Anonymous files: sealed ones that carry a description, open ones that outlive their writer.
 //!
-//! Owns making, sealing and reading them. Invariant: [`read_sealed`] only trusts a file that nobody
-//! can change or shorten any more.
+//! Owns making, sealing and reading them. Invariant: [`Sealed`] only trusts a file that nobody can
+//! change or shorten any more.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
 
 /// Greatest description that is read back, in bytes.
 const MAX: u64 = 64 << 20;
@@ -34,20 +36,46 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Reads a sealed anonymous file from its start, whatever its offset is.
-///
-/// # Errors
-/// `InvalidData` when it is not sealed or too large.
-pub fn read_sealed(fd: impl AsFd) -> io::Result<Vec<u8>> {
-    let seals = rustix::fs::fcntl_get_seals(&fd)?;
-    let size = u64::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(u64::MAX);
-    if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK) || size > MAX {
-        return Err(io::ErrorKind::InvalidData.into());
+/// The bytes of a sealed file, mapped: they cost this process nothing that stays.
+#[derive(Debug)]
+pub struct Sealed {
+    at: NonNull<u8>,
+    len: usize,
+}
+
+impl Sealed {
+    /// Maps a sealed anonymous file.
+    ///
+    /// # Errors
+    /// `InvalidData` when it is not sealed, empty or too large.
+    pub fn map(fd: impl AsFd) -> io::Result<Self> {
+        let seals = rustix::fs::fcntl_get_seals(&fd)?;
+        let size = u64::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(u64::MAX);
+        if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK) || size > MAX || size == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let len = usize::try_from(size).unwrap_or(0);
+        // SAFETY: a fresh mapping of a file that, being sealed, can neither change nor become shorter.
+        let at = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, &fd, 0)?
+        };
+        NonNull::new(at.cast()).map(|at| Self { at, len }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-    let file = File::from(fd.as_fd().try_clone_to_owned()?);
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
+}
+
+impl Deref for Sealed {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped for as long as self lives, with that length, and never written.
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this length and no reference outlives self.
+        let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), self.len) };
+    }
 }
 
 #[cfg(test)]
@@ -57,8 +85,10 @@ mod tests {
     #[test]
     fn only_a_sealed_file_is_believed() {
         let fd = sealed("t", b"abc").unwrap();
-        assert_eq!(read_sealed(&fd).unwrap(), b"abc");
+        assert_eq!(&*Sealed::map(&fd).unwrap(), b"abc");
         assert!(File::from(fd).write_all(b"x").is_err());
-        assert!(read_sealed(empty("t").unwrap()).is_err());
+        let open = empty("t").unwrap();
+        open.set_len(5).unwrap();
+        assert!(Sealed::map(open).is_err());
     }
 }

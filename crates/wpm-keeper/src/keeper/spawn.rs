@@ -140,8 +140,14 @@ impl Keeper {
 
     /// Children of the keeper that belong to nobody yet: they have just lost their shim.
     fn strangers(&self) -> Vec<i32> {
-        let mut children = Vec::new();
-        procfs::children(process::own_pid(), &mut children);
+        // The list of a process whose children end meanwhile may lack one: look until it is complete.
+        let (mut children, mut before) = (Vec::new(), usize::MAX);
+        while children.len() != before {
+            before = children.len();
+            procfs::children(process::own_pid(), &mut children);
+            children.sort_unstable();
+            children.dedup();
+        }
         children.retain(|pid| {
             !self.daemon.is(*pid)
                 && !self

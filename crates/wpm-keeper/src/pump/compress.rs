@@ -17,8 +17,8 @@ use wpm_sys::{exec, signals};
 
 use super::rotate::Names;
 
-/// Compresses every rotated file that is not compressed yet.
-pub(super) fn start(proof: SingleThread, names: &Names) {
+/// Compresses every rotated file that is not compressed yet, and keeps `retain` of them.
+pub(super) fn start(proof: SingleThread, names: &Names, retain: u32) {
     // Where no process can be forked the file stays as it is until the next rotation.
     if matches!(process::fork_sibling(proof), Ok(Fork::Child)) {
         drop(catch_unwind(AssertUnwindSafe(|| {
@@ -34,6 +34,8 @@ pub(super) fn start(proof: SingleThread, names: &Names) {
                     crate::complain(&format!("cannot compress {}: {e}", path.display()));
                 }
             }
+            // One that was removed while it was compressed has come back under its new name.
+            names.prune(retain);
         })));
         process::exit_now(0);
     }

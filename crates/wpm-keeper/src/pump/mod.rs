@@ -60,7 +60,7 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 
 impl Pump {
     /// Lays out the lanes of a run. Nothing is opened yet.
-    pub(crate) fn new(plan: &LogPlan, home: &[u8], wires: &Wires, proof: SingleThread) -> Self {
+    pub(crate) fn new(plan: LogPlan, home: &[u8], wires: &Wires, proof: SingleThread) -> Self {
         let locks =
             if plan.lock_dir.is_empty() { path_of(home).join("run/locks") } else { path_of(&plan.lock_dir) };
         let mut targets: Vec<Target> = Vec::new();
@@ -87,7 +87,7 @@ impl Pump {
             wires.slot.set(SHARED, true);
         }
         let keep = Keep { max_size: plan.max_size, retain: plan.retain, compress: plan.compress, proof };
-        Self { plan: plan.clone(), keep, targets, lanes, serve_at: None, heaped: false, null: None }
+        Self { plan, keep, targets, lanes, serve_at: None, heaped: false, null: None }
     }
 
     /// Opens every log file. A run whose files cannot be opened is not started.
@@ -98,6 +98,11 @@ impl Pump {
             self.lanes = [None, None];
         }
         opened
+    }
+
+    /// Whether both streams go to the same file, through one pipe.
+    pub(crate) fn is_merged(&self) -> bool {
+        !self.plan.out.is_empty() && self.plan.out == self.plan.err
     }
 
     /// Moves what is there. `tree_gone`: nothing more will come, except from strangers.

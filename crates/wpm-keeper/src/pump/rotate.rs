@@ -42,7 +42,7 @@ pub(super) fn rotate(log: &mut LogFile, held: &mut Held<'_>, keep: Keep) -> io::
     let opened = log.open();
     names.prune(keep.retain);
     if keep.compress {
-        compress::start(keep.proof, &names);
+        compress::start(keep.proof, &names, keep.retain);
     }
     opened
 }
@@ -108,7 +108,8 @@ impl Names {
         found.into_iter().map(|(_, path)| path).collect()
     }
 
-    fn prune(&self, retain: u32) {
+    /// Removes the oldest files beyond `retain`.
+    pub(super) fn prune(&self, retain: u32) {
         let all = self.all();
         let surplus = all.len().saturating_sub(usize::try_from(retain).unwrap_or(usize::MAX));
         for path in all.iter().take(surplus) {

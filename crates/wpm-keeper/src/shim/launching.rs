@@ -1,20 +1,19 @@
 //! Turning a launch description into a child that waits at its gate.
 //!
-//! Owns the order: log files, the child's descriptors, fork. Deliberately does not open the gate.
-//! Invariant: everything that the child will need is laid out before the fork, and a failure of any
-//! step is the run's end, named by its stage.
+//! Owns the order: log files, fork, and what the child lays out before it waits. Deliberately does not
+//! open the gate. Invariant: a failure of any step is the run's end, named by its stage.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use wpm_sys::child::Preparation;
+use wpm_sys::child::{self, Preparation};
 use wpm_sys::contract::{End, Stage, Usage};
 use wpm_sys::image::Image;
 use wpm_sys::launch::Launch;
 use wpm_sys::process::{self, Fork};
 use wpm_sys::splice::{self, Access};
-use wpm_sys::{clock, procfs};
+use wpm_sys::{clock, memfd, procfs};
 
 use super::app::App;
 use super::{Context, Fresh};
@@ -25,15 +24,11 @@ use crate::wires::Wires;
 const EINVAL: i32 = 22;
 
 /// Forks the child. A failure is noted in the slot as the run's end.
-pub(super) fn launch(
-    context: &Context,
-    wires: &Wires,
-    pump: &mut Pump,
-    launch: &Launch,
-    fresh: &Fresh,
-) -> App {
-    let forked =
-        pump.open().map_err(|e| (Stage::LogFile, e)).and_then(|()| fork_child(context, wires, launch, fresh));
+pub(super) fn launch(context: &Context, wires: &Wires, pump: &mut Pump, fresh: &Fresh) -> App {
+    let forked = pump.open().map_err(|e| (Stage::LogFile, e)).and_then(|()| {
+        let sides = app_sides(wires, pump.is_merged()).map_err(|e| (Stage::Descriptors, e))?;
+        fork_child(context, wires, fresh, &sides).map_err(|e| (Stage::Fork, e))
+    });
     match forked {
         Ok(app) => app,
         Err((stage, e)) => {
@@ -44,72 +39,80 @@ pub(super) fn launch(
     }
 }
 
-/// The descriptors of the child: what it gets, and at which number.
-struct Streams {
-    opened: Vec<OwnedFd>,
-    places: Vec<(RawFd, i32)>,
-}
-
-impl Streams {
-    fn put(&mut self, fd: OwnedFd, number: i32) {
-        self.places.push((fd.as_raw_fd(), number));
-        self.opened.push(fd);
-    }
-}
-
-fn streams(wires: &Wires, launch: &Launch, fresh: &Fresh) -> io::Result<Streams> {
-    let mut s = Streams { opened: Vec::new(), places: Vec::with_capacity(4 + fresh.passed.len()) };
+/// The app's sides of its standard streams, opened before the fork: at no moment are the pipes without
+/// a writer, which would look like their end. Open both ways: the app never sees the end of its input
+/// nor a broken pipe, whoever of wpm dies.
+fn app_sides(wires: &Wires, merged: bool) -> io::Result<[OwnedFd; 3]> {
     let null = || std::fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
-    // Both ways: the app never sees the end of its input nor a broken pipe, whoever of wpm dies.
     let side = |pipe: Option<&OwnedFd>| pipe.map_or_else(null, |p| splice::reopen(p, Access::Both));
-    let merged = !launch.log.out.is_empty() && launch.log.out == launch.log.err;
     let [out, err] = [wires.pipes[0].as_ref(), wires.pipes[1].as_ref()];
-    s.put(side(wires.stdin.as_ref())?, 0);
-    s.put(side(out)?, 1);
-    s.put(side(if merged { out } else { err })?, 2);
-    if let (Some(fd), Some(number)) = (&fresh.ipc_app, launch.ipc_fd) {
-        s.places.push((fd.as_raw_fd(), number));
-    }
-    if launch.fds.len() != fresh.passed.len() || launch.fds.iter().any(|n| *n < 3) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    s.places.extend(fresh.passed.iter().zip(&launch.fds).map(|(fd, number)| (fd.as_raw_fd(), *number)));
-    Ok(s)
+    Ok([side(wires.stdin.as_ref())?, side(out)?, side(if merged { out } else { err })?])
 }
 
-fn fork_child(
-    context: &Context,
-    wires: &Wires,
-    launch: &Launch,
-    fresh: &Fresh,
-) -> Result<App, (Stage, io::Error)> {
-    let image = Image::new(&launch.program, &launch.cwd, &launch.args, &launch.env, launch.listen_pid)
-        .map_err(|e| (Stage::Exec, e))?;
-    let streams = streams(wires, launch, fresh).map_err(|e| (Stage::Descriptors, e))?;
-    let (gate, gate_shim) = splice::blocking_pipe().map_err(|e| (Stage::Fork, e))?;
-    let (errors, errors_child) = splice::pipe().map_err(|e| (Stage::Fork, e))?;
-    match process::fork(context.proof).map_err(|e| (Stage::Fork, e))? {
-        Fork::Child => Preparation {
-            slot: &wires.slot,
-            gate: gate.as_fd(),
-            gate_shim: gate_shim.as_fd(),
-            errors: errors_child.as_fd(),
-            places: streams.places,
-            limits: &launch.limits,
-            descriptors_soft: context.descriptors_soft,
-            nice: launch.nice,
-            umask: launch.umask,
-            credentials: launch.credentials.as_ref(),
-            image,
+fn fork_child(context: &Context, wires: &Wires, fresh: &Fresh, sides: &[OwnedFd; 3]) -> io::Result<App> {
+    let (gate, gate_shim) = splice::blocking_pipe()?;
+    let (errors, errors_child) = splice::pipe()?;
+    match process::fork(context.proof)? {
+        Fork::Child => {
+            child::register(&wires.slot, gate_shim.as_fd());
+            let (stage, e) = become_app(context, wires, fresh, sides, &gate, &errors_child);
+            child::give_up(&wires.slot, errors_child.as_fd(), stage, &e)
         }
-        .run(),
         Fork::Parent(pid) => {
             // The child notes the same of itself: whoever is killed now, the slot is right.
             wires.slot.register(pid, procfs::start_time(pid).unwrap_or(0));
-            drop(streams.opened);
             Ok(App::child(gate_shim, errors))
         }
     }
+}
+
+/// In the child: reads the whole description, which the shim never does, and lays everything out while
+/// the daemon writes the run down. Returns only what failed.
+fn become_app(
+    context: &Context,
+    wires: &Wires,
+    fresh: &Fresh,
+    sides: &[OwnedFd; 3],
+    gate: &OwnedFd,
+    errors: &OwnedFd,
+) -> (Stage, io::Error) {
+    let prepared = memfd::Sealed::map(&wires.launch)
+        .and_then(|bytes| Launch::decode(&bytes).map_err(io::Error::other))
+        .map_err(|e| (Stage::Exec, e))
+        .and_then(|launch| {
+            let image =
+                Image::new(&launch.program, &launch.cwd, &launch.args, &launch.env, launch.listen_pid)
+                    .map_err(|e| (Stage::Exec, e))?;
+            let places = places(&launch, fresh, sides).map_err(|e| (Stage::Descriptors, e))?;
+            Ok((launch, image, places))
+        });
+    let (launch, image, places) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failed) => return failed,
+    };
+    Preparation {
+        slot: &wires.slot,
+        gate: gate.as_fd(),
+        errors: errors.as_fd(),
+        places,
+        limits: &launch.limits,
+        descriptors_soft: context.descriptors_soft,
+        nice: launch.nice,
+        umask: launch.umask,
+        credentials: launch.credentials.as_ref(),
+        image,
+    }
+    .run()
+}
+
+/// The descriptors of the child, and the numbers that they get.
+fn places(launch: &Launch, fresh: &Fresh, sides: &[OwnedFd; 3]) -> io::Result<Vec<(RawFd, i32)>> {
+    if launch.fds.len() != fresh.passed.len() || launch.fds.iter().any(|n| *n < 3) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let ipc = fresh.ipc_app.iter().zip(launch.ipc_fd);
+    let passed = fresh.passed.iter().zip(launch.fds.iter().copied());
+    Ok(sides.iter().zip(0..).chain(ipc).chain(passed).map(|(fd, number)| (fd.as_raw_fd(), number)).collect())
 }
 
 /// Writes the pid file of a run whose app has just been executed.

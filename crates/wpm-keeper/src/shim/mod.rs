@@ -22,7 +22,7 @@ use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::signals::SignalFd;
 use wpm_sys::slot::RELEASED;
-use wpm_sys::{clock, memfd, memory, procfs};
+use wpm_sys::{clock, memfd, procfs};
 
 use crate::pump::Pump;
 use crate::wires::Wires;
@@ -122,16 +122,16 @@ pub(crate) fn run(context: Context, wires: Wires, origin: Origin) -> ! {
 
 fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::convert::Infallible> {
     let signals = SignalFd::inherited(context.signals)?;
-    let launch = Launch::decode(&memfd::read_sealed(&wires.launch)?).map_err(io::Error::other)?;
+    let launch = Launch::decode_frame(&memfd::Sealed::map(&wires.launch)?).map_err(io::Error::other)?;
     process::set_name(&launch.title);
     if launch.tree {
         process::become_subreaper()?;
     }
-    let home = launch.home.clone();
-    let mut pump = Pump::new(&launch.log, &home, &wires, context.proof);
+    let home = launch.home;
+    let mut pump = Pump::new(launch.log, &home, &wires, context.proof);
     let (app, connection) = match origin {
         Origin::Fresh(fresh) => {
-            let app = launching::launch(context, &wires, &mut pump, &launch, &fresh);
+            let app = launching::launch(context, &wires, &mut pump, &fresh);
             (app, Some(fresh.connection))
         }
         Origin::Replacement { orphans, unborn } => {
@@ -145,11 +145,7 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
         }
         Origin::Adopted(connection) => (App::foreign(&wires.slot, Vec::new()), Some(connection)),
     };
-    let facts =
-        Facts { home, socket: launch.socket.clone(), pid_file: launch.pid_file.clone(), tree: launch.tree };
-    drop(launch);
-    // The description with its whole environment is not needed again.
-    memory::trim();
+    let facts = Facts { home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };
     let shim = Shim {
         proof: context.proof,
         signals,

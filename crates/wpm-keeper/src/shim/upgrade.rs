@@ -10,9 +10,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use wpm_sys::codec::Reader;
 use wpm_sys::exec::inherited;
 use wpm_sys::launch::Launch;
+use wpm_sys::memfd;
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::signals::SignalFd;
-use wpm_sys::{memfd, memory};
 
 use super::app::App;
 use super::lonely::Lonely;
@@ -64,13 +64,12 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(bad)?;
     let signals = SignalFd::open()?;
-    let launch = Launch::decode(&memfd::read_sealed(&wires.launch)?).map_err(io::Error::other)?;
+    let launch = Launch::decode_frame(&memfd::Sealed::map(&wires.launch)?).map_err(io::Error::other)?;
     process::set_name(&launch.title);
-    let pump = Pump::new(&launch.log, &launch.home, &wires, proof);
+    let pump = Pump::new(launch.log, &launch.home, &wires, proof);
     let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot, orphans) };
     let facts =
         Facts { home: launch.home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };
-    memory::trim();
     let shim = Shim {
         proof,
         signals,

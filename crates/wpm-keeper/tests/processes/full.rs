@@ -101,7 +101,7 @@ fn beyond_it_output_is_dropped_counted_and_said() {
         let before = if wanted.starts_with(&text[..before]) { before } else { before - 1 };
         assert!(wanted.starts_with(&text[..before]));
         assert_eq!(before + usize::try_from(dropped).unwrap(), wanted.len());
-        run.tell(ToShim::KillTree);
+        run.tell(&ToShim::KillTree);
         run.finish();
     }
 }

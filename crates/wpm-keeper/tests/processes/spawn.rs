@@ -72,7 +72,7 @@ fn each_failing_stage_is_named() {
     ];
     for (launch, stage, errno) in cases {
         let mut run = w.spawn(launch);
-        run.tell(ToShim::Go);
+        run.tell(&ToShim::Go);
         assert_eq!(run.ended(), End::NotStarted { stage, errno });
         assert!(run.finish().tree_gone);
     }
@@ -82,7 +82,7 @@ fn each_failing_stage_is_named() {
 fn a_cancelled_run_never_runs() {
     let mut w = World::new();
     let mut run = w.spawn(w.launch(&["say", "ran"]));
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     assert_eq!(run.ended(), End::Cancelled);
     assert_eq!(run.finish().running_since_ms, 0);
     assert_eq!(w.text("logs/out.log"), "");
@@ -159,7 +159,7 @@ fn the_app_runs_as_somebody_else() {
         let mut launch = w.launch(&["exit", "0"]);
         launch.credentials = Some(Credentials { uid: 1, gid: 1, groups: vec![] });
         let mut run = w.spawn(launch);
-        run.tell(ToShim::Go);
+        run.tell(&ToShim::Go);
         assert_eq!(run.ended(), End::NotStarted { stage: Stage::Credentials, errno: 1 });
         run.finish();
         return;
@@ -193,7 +193,7 @@ fn stdin_reaches_the_app_and_never_ends() {
     eventually(|| w.text("logs/out.log") == "got word\n");
     run.hang_up();
     run.until(|r| r.phase == Phase::Running);
-    run.tell(ToShim::Signal { signal: 15, scope: Scope::Main });
+    run.tell(&ToShim::Signal { signal: 15, scope: Scope::Main });
     assert_eq!(run.ended(), End::Signal { signal: 15, core: false });
     run.finish();
     assert_eq!(w.text("logs/out.log"), "got word\n");
@@ -207,7 +207,7 @@ fn the_pid_file_tells_the_pid_while_it_runs() {
     launch.pid_file = path.clone().into_os_string().into_encoded_bytes();
     let mut run = w.start(launch);
     assert_eq!(w.text("pids/app.pid"), run.report().pid.to_string());
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.ended();
     run.finish();
     assert!(!path.exists());
@@ -220,7 +220,7 @@ fn a_second_keeper_leaves_and_quit_ends_the_first() {
     assert_eq!((out.status.code(), out.stderr.len()), (Some(0), 0));
     let mut run = w.start(w.launch(&["wait"]));
     w.tell_keeper(&ToKeeper::Quit, &[]);
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.ended();
     run.finish();
     let daemon = w.daemon.as_ref().unwrap().0;
@@ -233,9 +233,9 @@ fn the_same_request_twice_starts_one() {
     let mut run = w.start(w.launch(&["wait"]));
     let pid = run.report().pid;
     w.tell_keeper(&ToKeeper::Spawn { run: run.key }, &[]);
-    run.tell(ToShim::Go);
-    run.tell(ToShim::KillTree);
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::Go);
+    run.tell(&ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.ended();
     assert_eq!(run.finish().pid, pid);
 }

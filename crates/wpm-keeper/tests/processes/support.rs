@@ -68,7 +68,7 @@ impl World {
     }
 
     pub(crate) fn start_keeper(&self) {
-        wpm_sys::start::spawn_keeper(Path::new(PUPPET), self.home()).unwrap();
+        wpm_sys::start::spawn_keeper(Path::new(PUPPET), self.home(), &[]).unwrap();
     }
 
     /// Waits for the next daemon that a keeper starts, and takes its place.
@@ -156,15 +156,8 @@ impl World {
         self.next_run += 1;
         let socket = self.home().join(format!("run/{}.sock", run.0));
         launch.socket = socket.clone().into_os_string().into_encoded_bytes();
-        let mut run = TestRun {
-            key: run,
-            socket,
-            link: None,
-            last: None,
-            beside: Vec::new(),
-            launch: launch.clone(),
-            released: false,
-        };
+        let mut run =
+            TestRun { key: run, socket, link: None, last: None, beside: Vec::new(), launch, released: false };
         self.ask(&ToKeeper::Spawn { run: run.key }, &mut run, passed);
         run.until(|r| r.phase >= Phase::AtGate);
         run
@@ -216,7 +209,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("daemon.log: {}", self.text("daemon.log"));
+            std::io::Write::write_all(&mut std::io::stderr(), &self.read("daemon.log")).unwrap();
         }
         // Whatever a failed test has left: keeper first, so that it starts nobody again.
         drop(std::fs::remove_file(self.home().join("test.sock")));
@@ -257,13 +250,13 @@ impl TestRun {
         self.report().shim_pid
     }
 
-    pub(crate) fn tell(&self, message: ToShim) {
+    pub(crate) fn tell(&self, message: &ToShim) {
         if let Some(link) = &self.link {
             drop(record::send(link, &message.encode(), &[]));
         }
     }
 
-    pub(crate) fn tell_with(&self, message: ToShim, fds: &[BorrowedFd<'_>]) {
+    pub(crate) fn tell_with(&self, message: &ToShim, fds: &[BorrowedFd<'_>]) {
         record::send(self.link.as_ref().unwrap(), &message.encode(), fds).unwrap();
     }
 
@@ -316,7 +309,7 @@ impl TestRun {
     }
 
     pub(crate) fn go(&mut self) {
-        self.tell(ToShim::Go);
+        self.tell(&ToShim::Go);
         self.until(|r| r.phase >= Phase::Running);
     }
 
@@ -330,11 +323,11 @@ impl TestRun {
         let deadline = Instant::now() + PATIENCE;
         self.until(|r| r.end.is_some());
         if !self.report().tree_gone {
-            self.tell(ToShim::KillTree);
+            self.tell(&ToShim::KillTree);
         }
         let last = self.until(|r| r.tree_gone);
         loop {
-            self.tell(ToShim::Release);
+            self.tell(&ToShim::Release);
             match next_record(self.link.as_ref().unwrap().as_fd(), deadline) {
                 Some((record, _)) => self.last = Some(RunReport::decode(&record).unwrap()),
                 None if !self.socket.exists() => break,

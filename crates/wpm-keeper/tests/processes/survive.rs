@@ -20,7 +20,7 @@ fn a_new_daemon_finds_the_same_run() {
         (before.pid, before.shim_pid, before.running_since_ms)
     );
     assert!(after.carries_stdin());
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.ended();
     run.finish();
 }
@@ -108,7 +108,7 @@ fn a_shim_left_alone_starts_a_keeper() {
     assert_ne!(w.keeper, keeper);
     // Nobody's descendant: the tree of the app does not hold its keeper.
     assert!(!procfs::descendants(run.until(|r| r.phase == Phase::Running).shim_pid).contains(&w.keeper));
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.ended();
     run.finish();
     // The raised limit of the first keeper is not taken for the user's own.
@@ -156,7 +156,7 @@ fn a_stranger_with_the_same_pid_is_not_adopted() {
     let mut w = World::new();
     let mut run = w.start(w.launch(&["wait"]));
     let real = *run.report();
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.ended();
     run.finish();
     eventually(|| procfs::stat(real.shim_pid).is_none());
@@ -165,7 +165,7 @@ fn a_stranger_with_the_same_pid_is_not_adopted() {
     run.last = Some(wpm_sys::contract::RunReport { pid, start_time: real.start_time, ..real });
     w.adopt(&mut run);
     assert_eq!(run.ended(), End::Unknown);
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.until(|r| r.tree_gone);
     assert!(procfs::stat(pid).is_some_and(|s| !s.is_zombie()));
     stranger.kill().unwrap();
@@ -176,14 +176,15 @@ fn a_stranger_with_the_same_pid_is_not_adopted() {
 fn keeper_and_shims_change_their_program_in_place() {
     let mut w = World::new();
     let exe = w.home().join("new-program");
-    std::fs::copy(PUPPET, &exe).unwrap();
+    // By another process: here a child of some other test might still hold the file open for writing.
+    assert!(std::process::Command::new("cp").arg(PUPPET).arg(&exe).status().unwrap().success());
     let mut run = w.start(w.launch(&["wait"]));
     let mut gated = w.spawn(w.launch(&["exit", "9"]));
     let before = (run.report().pid, run.shim(), w.keeper);
     let file = std::fs::File::open(&exe).unwrap();
     w.tell_keeper(&ToKeeper::Upgrade, &[file.as_fd()]);
     for r in [&mut run, &mut gated] {
-        r.tell_with(ToShim::Upgrade, &[file.as_fd()]);
+        r.tell_with(&ToShim::Upgrade, &[file.as_fd()]);
         r.last = None;
         r.until(|_| true);
     }
@@ -212,12 +213,12 @@ fn a_program_that_cannot_be_executed_changes_nothing() {
     std::fs::write(&bad, "\x7fELFnonsense").unwrap();
     let mut run = w.start(w.launch(&["wait"]));
     let file = std::fs::File::open(&bad).unwrap();
-    run.tell_with(ToShim::Upgrade, &[file.as_fd()]);
+    run.tell_with(&ToShim::Upgrade, &[file.as_fd()]);
     w.tell_keeper(&ToKeeper::Upgrade, &[file.as_fd()]);
     let mut other = w.start(w.launch(&["exit", "6"]));
     assert_eq!(other.ended(), End::Code(6));
     other.finish();
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     assert_eq!(run.ended(), End::Signal { signal: 9, core: false });
     run.finish();
 }
@@ -246,7 +247,7 @@ fn a_daemon_that_answers_nobody_is_replaced() {
     assert_eq!(w.starts, 2);
     run.hang_up();
     assert_eq!(run.until(|_| true).shim_pid, before.shim_pid);
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.finish();
 }
 
@@ -254,13 +255,13 @@ fn a_daemon_that_answers_nobody_is_replaced() {
 fn all_of_wpm_may_die_again_and_again_while_an_app_writes() {
     let mut w = World::new();
     let bytes = 24 << 20;
+    let wanted = crate::support::counted(3, bytes);
     let mut launch = w.launch(&[]);
     launch.program = b"/bin/sh".to_vec();
     let script = format!("{PUPPET} count 3 {bytes} 0; read x; exit 9");
     launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script.into()];
     let mut run = w.start(launch);
     let pid = run.report().pid;
-    let wanted = crate::support::counted(3, bytes);
     for round in 0..200 {
         if w.read("logs/out.log").len() == wanted.len() {
             assert!(round > 0);

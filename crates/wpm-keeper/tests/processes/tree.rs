@@ -28,7 +28,7 @@ fn nobody_of_an_evil_tree_is_left() {
     let mut run = w.start(evil(&w));
     eventually(|| w.text("pids").lines().collect::<BTreeSet<_>>().len() >= 9);
     assert!(alive(&w, "pids").len() >= 8, "{:?}", alive(&w, "pids"));
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     let last = run.until(|r| r.tree_gone);
     assert_eq!(last.end, Some(End::Signal { signal: 9, core: false }));
     assert_eq!(alive(&w, "pids"), []);
@@ -40,11 +40,11 @@ fn orphans_outlive_the_main_process_until_they_are_killed() {
     let mut w = World::new();
     let mut run = w.start(evil(&w));
     eventually(|| w.text("pids").lines().collect::<BTreeSet<_>>().len() >= 9);
-    run.tell(ToShim::Signal { signal: 9, scope: Scope::Main });
+    run.tell(&ToShim::Signal { signal: 9, scope: Scope::Main });
     run.ended();
     assert!(!run.report().tree_gone);
     assert!(alive(&w, "pids").len() >= 7);
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.until(|r| r.tree_gone);
     assert_eq!(alive(&w, "pids"), []);
     run.finish();
@@ -61,7 +61,7 @@ fn a_replaced_shim_kills_the_tree_as_well() {
     let shim = run.shim();
     assert!(kill_wpm(shim));
     run.until(|r| r.shim_pid != shim);
-    run.tell(ToShim::KillTree);
+    run.tell(&ToShim::KillTree);
     run.until(|r| r.tree_gone);
     assert_eq!(run.ended(), End::Signal { signal: 9, core: false });
     assert_eq!(alive(&w, "pids"), []);
@@ -82,7 +82,7 @@ fn a_signal_reaches_each_process_once() {
     launch.env = vec![b"PATH=/usr/bin:/bin".to_vec()];
     let mut run = w.start(launch);
     eventually(|| w.text("logs/out.log").lines().count() == 2);
-    run.tell(ToShim::Signal { signal: 12, scope: Scope::Tree });
+    run.tell(&ToShim::Signal { signal: 12, scope: Scope::Tree });
     run.until(|r| r.end.is_some() && r.tree_gone);
     run.finish();
     let text = w.text("logs/out.log");
@@ -106,8 +106,8 @@ fn without_tree_the_descendants_are_left_alone() {
     let mut run = w.start(launch);
     assert_eq!(run.ended(), End::Code(4));
     let shim = run.until(|r| r.tree_gone).shim_pid;
-    run.tell(ToShim::KillTree);
-    run.tell(ToShim::Release);
+    run.tell(&ToShim::KillTree);
+    run.tell(&ToShim::Release);
     std::fs::write(&fifo, "go\n").unwrap();
     eventually(|| w.text("logs/out.log").lines().nth(1) == Some("late"));
     eventually(|| procfs::stat(shim).is_none());
