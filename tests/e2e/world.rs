@@ -28,7 +28,7 @@ pub(crate) fn puppet() -> PathBuf {
 /// One home and what lives in it.
 pub(crate) struct World {
     pub(crate) dir: TempDir,
-    listener: UnixListener,
+    pub(crate) listener: UnixListener,
 }
 
 /// What a command said.
@@ -223,7 +223,7 @@ pub(crate) struct Puppet {
     pub(crate) pid: i32,
     pub(crate) index: String,
     reader: BufReader<UnixStream>,
-    line: UnixStream,
+    pub(crate) line: UnixStream,
 }
 
 impl Puppet {
@@ -236,10 +236,15 @@ impl Puppet {
         answer.trim_end().to_owned()
     }
 
+    /// Gives an order without waiting for an answer. `false`: it is dead.
+    pub(crate) fn order(&mut self, order: &str) -> bool {
+        writeln!(self.line, "{order}").is_ok()
+    }
+
     /// Gives an order that ends it.
     #[track_caller]
     pub(crate) fn exit(mut self, code: i32) {
-        writeln!(self.line, "exit {code}").expect("the puppet lives");
+        assert!(self.order(&format!("exit {code}")), "the puppet lives");
         self.dead();
     }
 

@@ -6,7 +6,8 @@
 //!
 //! Orders: `exit N`, `print TEXT`, `error TEXT`, `count FROM TO` (numbered lines as fast as
 //! possible), `bytes N` (binary), `ignore NAME`, `fork` (a child that waits), `daemon` (a grandchild
-//! in a session of its own), `read` (one line of standard input), `env NAME`, `cwd`, `args`, `eat MIB`.
+//! in a session of its own), `read` (one line of standard input), `env NAME`, `cwd`, `args`, `eat MIB`,
+//! `flood TAG MIB_PER_SECOND [both]` and `halt` (see [`flood`]).
 //! Each is answered by one line when it is done.
 
 #![expect(
@@ -16,6 +17,8 @@
     clippy::exit,
     reason = "a program under test does what programs do"
 )]
+
+mod flood;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -29,10 +32,15 @@ fn main() {
     let name = std::env::args().nth(1).unwrap_or_else(|| "-".into());
     writeln!(line, "hello {} {instance} {name}", std::process::id()).expect("the test reads");
     let orders = BufReader::new(line.try_clone().expect("a descriptor is free"));
+    let mut flood = flood::Flood::default();
     for order in orders.lines() {
         let Ok(order) = order else { break };
         let (verb, rest) = order.split_once(' ').unwrap_or((&order, ""));
-        let answer = obey(verb, rest);
+        let answer = match verb {
+            "flood" => flood.begin(rest),
+            "halt" => flood.halt(),
+            _ => obey(verb, rest),
+        };
         if writeln!(line, "{answer}").is_err() {
             break;
         }

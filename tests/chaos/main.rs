@@ -1,0 +1,17 @@
+//! Fault injection: wpm is killed, hung, starved and lied to, and its apps must not notice.
+//!
+//! `storm`: kills at random moments under writers at full speed, reproducible by `WPM_CHAOS_SEED`;
+//! `WPM_CHAOS_SECONDS` makes each row last so long (`cargo test --test chaos storm -- --nocapture`
+//! shows kills, bytes and stalls).
+
+mod apps;
+mod chance;
+mod clients;
+mod lines;
+mod looper;
+mod own;
+mod storm;
+mod wait;
+#[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[path = "../e2e/world.rs"]
+mod world;

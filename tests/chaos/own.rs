@@ -1,0 +1,152 @@
+//! wpm's own processes in one home: who they are, how many, and how they die.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::wait::readable;
+use crate::world::World;
+
+/// What a process of wpm is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// The daemon.
+    Daemon,
+    /// The keeper.
+    Keeper,
+    /// The shim of one run.
+    Shim,
+}
+
+/// Fields of `/proc/PID/stat` that matter here.
+#[derive(Debug, Clone)]
+struct Stat {
+    pid: i32,
+    comm: String,
+    state: char,
+    parent: i32,
+    session: i32,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
+    let (head, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    Some(Stat {
+        pid,
+        comm: head.split_once('(')?.1.to_owned(),
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+    })
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").expect("procfs").flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
+}
+
+fn words(pid: i32) -> Vec<Vec<u8>> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|b| *b == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// The living processes of wpm in `home`, by role.
+///
+/// A child that has not executed its app yet looks like its shim, but has made itself the leader of a
+/// session: it is the app already and not counted.
+pub(crate) fn all(home: &Path) -> BTreeMap<Role, Vec<i32>> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut found = BTreeMap::new();
+    for pid in pids() {
+        let words = words(pid);
+        if !words.iter().any(|w| w == home.as_os_str().as_bytes()) {
+            continue;
+        }
+        let Some(stat) = stat(pid).filter(|s| s.state != 'Z' && s.state != 'X') else { continue };
+        let is = |word: &str| words.iter().any(|w| w == word.as_bytes());
+        let role = if is("__daemon") {
+            Role::Daemon
+        } else if stat.comm.starts_with("wpm:") {
+            if stat.session == stat.pid {
+                continue;
+            }
+            Role::Shim
+        } else if is("__keeper") {
+            Role::Keeper
+        } else {
+            continue;
+        };
+        found.entry(role).or_insert_with(Vec::new).push(pid);
+    }
+    found
+}
+
+/// The only process of a role, once there is exactly one.
+#[track_caller]
+pub(crate) fn the(world: &World, role: Role) -> i32 {
+    match all(&world.home()).get(&role).map(Vec::as_slice) {
+        Some([one]) => *one,
+        other => panic!("{role:?}: {other:?}; the daemon's log:\n{}", world.log()),
+    }
+}
+
+/// Whether it is a command that this test has typed.
+fn is_command(pid: i32) -> bool {
+    stat(pid).is_none_or(|s| u32::try_from(s.parent) == Ok(std::process::id()))
+}
+
+/// The processes of the apps of a home.
+pub(crate) fn apps(world: &World) -> Vec<i32> {
+    let own = all(&world.home());
+    let is_own = |pid: &i32| own.values().any(|pids| pids.contains(pid));
+    world.processes().into_iter().filter(|pid| !is_own(pid) && !is_command(*pid)).collect()
+}
+
+/// Kills without waiting for the end.
+pub(crate) fn kill(pid: i32) -> bool {
+    Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+}
+
+/// Waits until a process has ended; false: it did not.
+pub(crate) fn ended(pid: i32, milliseconds: u64) -> bool {
+    let Some(pid) = Pid::from_raw(pid) else { return true };
+    let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    readable([Some(fd.as_fd())], milliseconds) == [true]
+}
+
+/// Waits until there is one keeper, one daemon and as many shims as given, and no process of the home
+/// beside them and these `apps`, living or zombie.
+#[track_caller]
+pub(crate) fn await_census(world: &World, shims: usize, apps: &[i32]) {
+    let mut strange = String::new();
+    for _ in 0..100 {
+        let own = all(&world.home());
+        let count = |role| own.get(&role).map_or(0, Vec::len);
+        let mine: Vec<i32> = own.values().flatten().copied().collect();
+        let strays: Vec<i32> = world
+            .processes()
+            .into_iter()
+            .filter(|pid| !mine.contains(pid) && !apps.contains(pid) && !is_command(*pid))
+            .collect();
+        let zombies: Vec<Stat> = pids()
+            .filter_map(stat)
+            .filter(|s| s.state == 'Z' && (mine.contains(&s.parent) || apps.contains(&s.pid)))
+            .collect();
+        let right = (count(Role::Keeper), count(Role::Daemon), count(Role::Shim)) == (1, 1, shims);
+        if right && strays.is_empty() && zombies.is_empty() {
+            return;
+        }
+        strange = format!(
+            "{own:?}, wanted 1 + 1 + {shims}; strays {:?}; zombies {zombies:?}",
+            strays.iter().map(|p| (*p, stat(*p))).collect::<Vec<_>>()
+        );
+        // Whoever is on the way out is waited for; a command gives the others time.
+        if !strays.into_iter().any(|pid| ended(pid, 50)) {
+            drop(world.run("ping"));
+        }
+    }
+    panic!("{strange}; the daemon's log:\n{}", world.log());
+}
