@@ -78,11 +78,8 @@ impl Core {
                 slot.it.cause = given_up();
                 state = State::Errored;
             }
-            (None, Desired::Up) => {
-                slot.it.last_exit = Some(Exit::Unknown);
-                slot.it.cause = Cause::Exited(Exit::Unknown);
-                slot.it.restarts = slot.it.restarts.saturating_add(1);
-            }
+            // Whoever restores has counted the end, if there was one.
+            (None, Desired::Up) => slot.it.cause = Cause::Exited(last),
             (None, Desired::Down) if old.errored => {
                 slot.it.cause = given_up();
                 state = State::Errored;

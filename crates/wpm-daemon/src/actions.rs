@@ -9,7 +9,7 @@ use wpm_sys::contract::{RunKey, RunReport, Scope as ShimScope, Stage, ToKeeper, 
 use wpm_sys::{memfd, record};
 
 use crate::daemon::{After, Daemon, Message};
-use crate::journal::Fact;
+use crate::journal::{Account, Fact};
 use crate::launch::{self, CannotLaunch};
 use crate::link::Link;
 use crate::run::{Run, is_transient};
@@ -75,12 +75,14 @@ impl Daemon {
             Action::StartChecks { run } => self.start_checks(run),
             Action::Share { run, on } => self.share(run, on),
             Action::Release { run } => {
-                let restarts = self
-                    .runs
-                    .get(&run)
-                    .and_then(|r| self.core.instance(r.instance))
-                    .map_or(0, |i| i.restarts);
-                self.journal(&Fact::End { run: run.0, restarts }, After::Release(run));
+                let instance = self.runs.get(&run).and_then(|r| self.core.instance(r.instance));
+                let account = instance.and_then(saved::saved_instance).map(|i| Account {
+                    restarts: i.restarts,
+                    exit: i.last_exit,
+                    desire: i.desire,
+                    generation: self.generation,
+                });
+                self.journal(&Fact::End { run: run.0, account }, After::Release(run));
             }
             Action::Persist => self.persist(),
             Action::Note { instance, app, index, note } => {

@@ -1,6 +1,6 @@
 //! The loop: takes one message after the other, asks the core, carries its actions out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -466,8 +466,11 @@ impl Daemon {
             match self.after.remove(&token) {
                 Some(After::Go(run)) => self.send(run, &wpm_sys::contract::ToShim::Go),
                 Some(After::Release(run)) => {
-                    if let Some(run) = self.runs.get_mut(&run) {
-                        run.released = true;
+                    let Some(held) = self.runs.get_mut(&run) else { continue };
+                    held.released = true;
+                    if held.link.is_none() {
+                        // Lost with its shim: nobody is left to be told.
+                        self.runs.remove(&run);
                     }
                     self.send(run, &wpm_sys::contract::ToShim::Release);
                 }
@@ -575,9 +578,6 @@ impl Daemon {
         ticket
     }
 }
-
-/// Restart counters by instance, for the journal's compaction.
-pub(crate) type Restarts = BTreeMap<u32, u32>;
 
 fn instant_of(deadline: Millis) -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_millis(deadline.since(Millis(clock::boot_ms())).0)

@@ -4,7 +4,10 @@
 //! cut the processes that it speaks of are gone anyway. A line is believed only if its checksum
 //! holds; reading stops at the first that does not, and the writer goes on after the last good one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
+use wpm_proto::state::{SavedDesire, SavedExit};
 
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +49,24 @@ pub(crate) enum Fact {
     End {
         /// Run.
         run: u64,
-        /// Restarts of the instance at that moment.
-        restarts: u32,
+        /// What became of its instance; none where that had been deleted.
+        #[serde(default)]
+        account: Option<Account>,
     },
+}
+
+/// What an end has made of an instance. The state file is not written for each end, so until it is
+/// written the next time, this is what a new daemon goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    /// Restart counter.
+    pub(crate) restarts: u32,
+    /// How its last run ended.
+    pub(crate) exit: Option<SavedExit>,
+    /// What is wanted of it now.
+    pub(crate) desire: SavedDesire,
+    /// Generation of the last state that was written before: a later one knows all this itself.
+    pub(crate) generation: u64,
 }
 
 /// One line, newline included.
@@ -98,8 +116,10 @@ pub(crate) struct Summary {
     pub(crate) open: Vec<OpenRun>,
     /// Greatest run number seen.
     pub(crate) last_run: u64,
-    /// Last restart counter noted for each instance.
-    pub(crate) restarts: std::collections::BTreeMap<u32, u32>,
+    /// The last end of each instance that had one, and of which run.
+    pub(crate) accounts: BTreeMap<u32, (u64, Account)>,
+    /// Every run that is accounted for.
+    pub(crate) ended: BTreeSet<u64>,
 }
 
 /// Adds the facts up.
@@ -125,10 +145,13 @@ pub(crate) fn summarise(facts: &[Fact]) -> Summary {
                     open.launched = Some((*boot_ms, *wall_ms));
                 }
             }
-            Fact::End { run, restarts } => {
+            Fact::End { run, account } => {
+                s.ended.insert(*run);
                 if let Some(at) = s.open.iter().position(|o| o.run == *run) {
                     let open = s.open.remove(at);
-                    s.restarts.insert(open.instance, *restarts);
+                    if let Some(account) = account {
+                        s.accounts.insert(open.instance, (*run, *account));
+                    }
                 }
             }
         }
@@ -140,6 +163,11 @@ pub(crate) fn summarise(facts: &[Fact]) -> Summary {
 mod tests {
     use super::*;
 
+    fn account() -> Account {
+        let exit = Some(SavedExit::Code(4));
+        Account { restarts: 3, exit, desire: SavedDesire::Finished, generation: 9 }
+    }
+
     fn facts() -> Vec<Fact> {
         vec![
             Fact::Boot { id: "b".into() },
@@ -148,18 +176,19 @@ mod tests {
             Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2 },
             Fact::Asked { run: 8, instance: 1 },
             Fact::Start { run: 8, instance: 1, pid: 13, start_time: 14 },
-            Fact::End { run: 8, restarts: 3 },
+            Fact::End { run: 8, account: Some(account()) },
         ]
     }
 
     #[test]
-    fn an_ended_run_is_closed_and_its_counter_kept() {
+    fn an_ended_run_is_closed_and_its_account_kept() {
         let s = summarise(&facts());
         assert_eq!(s.last_run, 8);
         assert_eq!(s.open.len(), 1);
         assert_eq!(s.open[0].process, Some((11, 12)));
         assert_eq!(s.open[0].launched, Some((1, 2)));
-        assert_eq!(s.restarts.get(&1), Some(&3));
+        assert_eq!(s.accounts.get(&1), Some(&(8, account())));
+        assert!(s.ended.contains(&8) && !s.ended.contains(&7));
     }
 
     #[test]

@@ -2,22 +2,26 @@
 //!
 //! The order of trust: a shim that answers on its socket is alive and knows its run exactly. Where
 //! no shim answers, the journal's pid and start time decide whether the app itself is still there;
-//! such an app gets a shim again (adoption). What is neither has ended unseen.
+//! such an app gets a shim again (adoption). What is neither has ended unseen, if it ever began.
+//!
+//! Invariant: each end is counted once, however often daemons are killed around it. So what the
+//! journal says of an end counts where the state file is older, and an end that nobody saw goes into
+//! the journal before anything is made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
 use wpm_core::{Desired, InstanceId, RestoredApp, RestoredInstance, RestoredRun, RunId};
 use wpm_proto::home::Home;
-use wpm_proto::state::{SavedApp, SavedDesire};
+use wpm_proto::state::{SavedApp, SavedDesire, SavedExit, SavedInstance};
 use wpm_sys::contract::{RunKey, ToKeeper, ToShim};
 use wpm_sys::{clock as boot, procfs, record};
 
 use crate::convert::Defaults;
-use crate::daemon::{Daemon, Message, Restarts};
-use crate::journal::{self, Fact, OpenRun};
+use crate::daemon::{Daemon, Message};
+use crate::journal::{self, Account, Fact, OpenRun, Summary};
 use crate::link::Link;
 use crate::run::Run;
 use crate::{clock, convert, launch, state_file};
@@ -31,7 +35,12 @@ struct Live {
     shim: Option<OwnedFd>,
     process: Option<(i32, u64)>,
     launched: Option<(u64, u64)>,
+    /// Its end is accounted for: only its shim has not been told to go.
+    over: bool,
 }
+
+/// Last ends that the state file does not know: by instance, the run and what it led to.
+type Accounts = BTreeMap<u32, (u64, Account)>;
 
 /// Everything that was found.
 #[derive(Debug)]
@@ -44,7 +53,7 @@ pub(crate) struct Recovered {
     pub(crate) recent_keys: Vec<String>,
     apps: Vec<SavedApp>,
     live: Vec<Live>,
-    restarts: Restarts,
+    accounts: Accounts,
     defaults: Defaults,
 }
 
@@ -71,32 +80,71 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     if good < bytes.len() {
         tracing::warn!("the run journal is good up to byte {good} of {}", bytes.len());
     }
-    let mut summary = journal::summarise(&facts);
+    let summary = journal::summarise(&facts);
     let same_boot = summary.boot.as_deref() == Some(boot_id.as_str());
-    if !same_boot {
-        // Another boot: pids mean nothing any more.
-        summary.open.clear();
-    }
-    let live = find_live(home, &summary.open);
-    compact(home, &boot_id, &live, &summary.restarts)
+    // Of another boot, pids mean nothing any more.
+    let open: &[OpenRun] = if same_boot { &summary.open } else { &[] };
+    let live = find_live(home, open, &summary.ended);
+    let state = loaded.state;
+    let generation = state.as_ref().map_or(0, |s| s.generation);
+    let accounts =
+        state.as_ref().map(|s| accounts(&s.apps, generation, &summary, &live, same_boot)).unwrap_or_default();
+    compact(home, &boot_id, &live, &accounts)
         .map_err(|e| format!("cannot write {}: {e}", home.journal().display()))?;
     let first_run = (clock::wall_ms() * 1000)
         .max(summary.last_run + 1)
         .max(live.iter().map(|l| l.run + 1).max().unwrap_or(0));
-    let state = loaded.state;
     Ok(Recovered {
         first_run,
-        generation: state.as_ref().map_or(0, |s| s.generation),
+        generation,
         recent_keys: state.as_ref().map(|s| s.recent_keys.clone()).unwrap_or_default(),
         apps: state.map(|s| s.apps).unwrap_or_default(),
         live,
-        restarts: if same_boot { summary.restarts } else { BTreeMap::new() },
+        accounts,
         defaults,
     })
 }
 
+/// What the ends that the state file does not know have made of its instances.
+fn accounts(
+    apps: &[SavedApp],
+    generation: u64,
+    summary: &Summary,
+    live: &[Live],
+    same_boot: bool,
+) -> Accounts {
+    let mut accounts = Accounts::new();
+    for (app, i) in apps.iter().flat_map(|a| a.instances.iter().map(move |i| (a, i))) {
+        let known = summary.accounts.get(&i.id);
+        let newer = known.filter(|(_, account)| account.generation >= generation).copied();
+        let (run, now) = newer.unwrap_or((0, account_of(i, generation)));
+        let runs = live.iter().any(|l| l.instance == i.id && !l.over);
+        let mut asked = summary.open.iter().filter(|o| o.instance == i.id).peekable();
+        // A run that was asked for and never let through its gate has not run. Where the journal knows
+        // nothing at all of a wanted instance, it was lost, and with it the run.
+        let heard_of = known.is_some() || asked.peek().is_some();
+        let lost = if heard_of { asked.any(|o| o.process.is_some()) } else { true };
+        if lost && !runs && now.desire == SavedDesire::Up {
+            // One that is not to be restarted has ended with the machine only, which starts it again.
+            let rests = same_boot && !app.spec.autorestart;
+            let desire = if rests { SavedDesire::Finished } else { SavedDesire::Up };
+            let restarts = now.restarts.saturating_add(u32::from(!rests));
+            let unseen = Account { restarts, exit: Some(SavedExit::Unknown), desire, generation };
+            accounts.insert(i.id, (0, unseen));
+        } else if newer.is_some() || (heard_of && !runs) {
+            // Kept in any case: the next daemon, too, is to know that it was heard of.
+            accounts.insert(i.id, (run, now));
+        }
+    }
+    accounts
+}
+
+fn account_of(i: &SavedInstance, generation: u64) -> Account {
+    Account { restarts: i.restarts, exit: i.last_exit, desire: i.desire, generation }
+}
+
 /// Connects to every shim that answers; looks at the processes of the runs whose shim does not.
-fn find_live(home: &Home, open: &[OpenRun]) -> Vec<Live> {
+fn find_live(home: &Home, open: &[OpenRun], ended: &BTreeSet<u64>) -> Vec<Live> {
     let mut live: Vec<Live> = Vec::new();
     for entry in std::fs::read_dir(home.run()).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -109,6 +157,7 @@ fn find_live(home: &Home, open: &[OpenRun]) -> Vec<Live> {
                 shim: Some(shim),
                 process: known.and_then(|o| o.process),
                 launched: known.and_then(|o| o.launched),
+                over: ended.contains(&run),
             }),
             // Refused: nobody holds the socket, which proves that shim and keeper are dead.
             Err(_) => {
@@ -129,6 +178,7 @@ fn find_live(home: &Home, open: &[OpenRun]) -> Vec<Live> {
                 shim: None,
                 process: o.process,
                 launched: o.launched,
+                over: false,
             });
         }
     }
@@ -138,14 +188,16 @@ fn find_live(home: &Home, open: &[OpenRun]) -> Vec<Live> {
 }
 
 /// Writes a journal that holds only what is open.
-fn compact(home: &Home, boot_id: &str, live: &[Live], restarts: &Restarts) -> std::io::Result<()> {
+fn compact(home: &Home, boot_id: &str, live: &[Live], accounts: &Accounts) -> std::io::Result<()> {
     let mut text = journal::line(&Fact::Boot { id: boot_id.to_owned() });
-    for (instance, n) in restarts {
-        // A counter without a run: an asked run that ended at once.
-        text.push_str(&journal::line(&Fact::Asked { run: 0, instance: *instance }));
-        text.push_str(&journal::line(&Fact::End { run: 0, restarts: *n }));
+    for l in live.iter().filter(|l| l.over) {
+        text.push_str(&journal::line(&Fact::End { run: l.run, account: None }));
     }
-    for l in live {
+    for (instance, (run, account)) in accounts {
+        text.push_str(&journal::line(&Fact::Asked { run: *run, instance: *instance }));
+        text.push_str(&journal::line(&Fact::End { run: *run, account: Some(*account) }));
+    }
+    for l in live.iter().filter(|l| !l.over) {
         text.push_str(&journal::line(&Fact::Asked { run: l.run, instance: l.instance }));
         if let Some((pid, start_time)) = l.process {
             let start = Fact::Start { run: l.run, instance: l.instance, pid, start_time };
@@ -164,13 +216,13 @@ fn compact(home: &Home, boot_id: &str, live: &[Live], restarts: &Restarts) -> st
 impl Daemon {
     /// Puts everything that was found in its place.
     pub(crate) fn take_over(&mut self, found: Recovered) {
-        let Recovered { apps, live, restarts, defaults, .. } = found;
+        let Recovered { apps, live, accounts, defaults, .. } = found;
         let (mut runs, mut superfluous) = (BTreeMap::new(), Vec::new());
         let mut others: BTreeMap<u32, Vec<RestoredRun>> = BTreeMap::new();
         for l in live {
             let wanted = apps.iter().any(|a| a.instances.iter().any(|i| i.id == l.instance));
-            if !wanted || runs.contains_key(&l.instance) {
-                if wanted {
+            if l.over || !wanted || runs.contains_key(&l.instance) {
+                if wanted && !l.over {
                     others.entry(l.instance).or_default().push(restored_run(&l));
                 }
                 superfluous.push(l);
@@ -191,21 +243,11 @@ impl Daemon {
                 instances: app
                     .instances
                     .iter()
-                    .map(|i| RestoredInstance {
-                        id: InstanceId(i.id),
-                        index: i.index,
-                        desired: match i.desire {
-                            SavedDesire::Down => Desired::Down,
-                            SavedDesire::Up | SavedDesire::Finished | SavedDesire::Errored => Desired::Up,
-                        },
-                        errored: i.desire == SavedDesire::Errored,
-                        finished: i.desire == SavedDesire::Finished,
-                        restarts: i.restarts.max(restarts.get(&i.id).copied().unwrap_or(0)),
-                        last_exit: i.last_exit.map(convert::restored_exit),
-                        created_wall_ms: i.created_ms,
-                        run: runs.get(&i.id).map(restored_run),
-                        others: others.remove(&i.id).unwrap_or_default(),
-                        cause: i.cause.clone(),
+                    .map(|i| {
+                        let now =
+                            accounts.get(&i.id).map_or_else(|| account_of(i, 0), |(_, account)| *account);
+                        let others = others.remove(&i.id).unwrap_or_default();
+                        restored_instance(i, now, runs.get(&i.id), others)
                     })
                     .collect(),
                 spec: convert::restored_spec(app.spec, defaults),
@@ -306,7 +348,6 @@ impl Daemon {
             }
             Err(error) => {
                 tracing::warn!(%error, run = id.0, "a run was lost together with its shim");
-                self.runs.remove(&id);
                 let exit = wpm_core::Exit::Unknown;
                 let event = wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None };
                 let _gone = self.inbox.send(Message::Event(id, event));
@@ -317,6 +358,30 @@ impl Daemon {
     /// The keeper is gone: start another, which starts the daemon anew, and leave.
     pub(crate) fn keeper_lost(&mut self) {
         self.keeper_gone = true;
+    }
+}
+
+fn restored_instance(
+    i: &SavedInstance,
+    now: Account,
+    run: Option<&Live>,
+    others: Vec<RestoredRun>,
+) -> RestoredInstance {
+    RestoredInstance {
+        id: InstanceId(i.id),
+        index: i.index,
+        desired: match now.desire {
+            SavedDesire::Down | SavedDesire::Finished => Desired::Down,
+            SavedDesire::Up | SavedDesire::Errored => Desired::Up,
+        },
+        errored: now.desire == SavedDesire::Errored,
+        finished: now.desire == SavedDesire::Finished,
+        restarts: now.restarts,
+        last_exit: now.exit.map(convert::restored_exit),
+        created_wall_ms: i.created_ms,
+        run: run.map(restored_run),
+        others,
+        cause: i.cause.clone(),
     }
 }
 

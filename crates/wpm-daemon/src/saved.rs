@@ -63,7 +63,8 @@ pub(crate) fn empty(generation: u64, keys: &[String]) -> Vec<u8> {
     serde_json::to_vec(&file).unwrap_or_default()
 }
 
-fn saved_instance(i: &Instance) -> Option<SavedInstance> {
+/// One instance as it is saved; none for one that is being deleted.
+pub(crate) fn saved_instance(i: &Instance) -> Option<SavedInstance> {
     let desire = match (i.desired, &i.state) {
         (Desired::Gone, _) => return None,
         (_, State::Errored) => SavedDesire::Errored,

@@ -45,7 +45,7 @@ fn each_case() {
     use Desired::{Down, Gone, Up};
     let base = |desired| old(3, 0, desired);
     let cases = [
-        ("wanted, not there", base(Up), "launching", 6, Cause::Exited(Exit::Unknown)),
+        ("wanted, not there", base(Up), "launching", 5, Cause::Exited(Exit::Code(2))),
         (
             "given up",
             RestoredInstance { errored: true, ..base(Up) },
