@@ -47,7 +47,7 @@ impl Core {
         if let State::Launching(run) | State::Online(run) = slot.it.state
             && run.launched.is_some()
         {
-            self.begin_stop(now, id, Cause::Leaving, Next::Judge);
+            self.begin_stop(now, id, &Cause::Leaving, Next::Judge);
         }
     }
 

@@ -35,11 +35,11 @@ impl Core {
             (State::Stopped, Desired::Up) => self.spawn(now, id),
             (State::Launching(_) | State::Online(_), Desired::Up) => {
                 if let Some(Recycle { cause, next }) = slot.recycle.take() {
-                    self.begin_stop(now, id, cause, next);
+                    self.begin_stop(now, id, &cause, next);
                 }
             }
             (State::Launching(_) | State::Online(_), Desired::Down | Desired::Gone) => {
-                self.begin_stop(now, id, Cause::Asked, Next::Now);
+                self.begin_stop(now, id, &Cause::Asked, Next::Now);
             }
             // What follows is decided once the tree is gone.
             (State::Stopping { .. }, _)
@@ -91,14 +91,14 @@ impl Core {
     }
 
     /// Begins to bring down the run of an instance.
-    pub(crate) fn begin_stop(&mut self, now: Now, id: InstanceId, cause: Cause, next: Next) {
+    pub(crate) fn begin_stop(&mut self, now: Now, id: InstanceId, cause: &Cause, next: Next) {
         let Some(spec) = self.spec_of(id) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let (State::Launching(run) | State::Online(run)) = slot.it.state else { return };
         slot.it.cause = cause.clone();
         slot.next = next;
         self.note(id, Note::Stopping { cause: cause.clone() });
-        let (kill_at, kills) = self.ask_to_end(now, &spec, &run, &cause);
+        let (kill_at, kills) = self.ask_to_end(now, &spec, &run, cause);
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.kills = kills;
         }
@@ -250,7 +250,7 @@ impl Core {
                 let delay = slot.spawn_pace.grow_from(crate::backoff::FIRST_DELAY);
                 self.resolve(id, Want::is_up, &Outcome::SpawnFailed { stage, errno });
                 // A child that is stuck before exec has nothing to end in good order.
-                self.begin_stop(now, id, Cause::SpawnFailed { stage, errno }, Next::Later(delay));
+                self.begin_stop(now, id, &Cause::SpawnFailed { stage, errno }, Next::Later(delay));
                 if run.pid != 0 {
                     self.kill(now, id);
                 }

@@ -25,6 +25,17 @@ pub(crate) enum Turn {
     Next(AppId),
 }
 
+/// What is asked of one app.
+#[derive(Debug)]
+struct Order {
+    ticket: Ticket,
+    members: Vec<InstanceId>,
+    /// How many at once; 0 = one.
+    parallel: u32,
+    /// Whether the number of instances is to become the spec's.
+    resize: bool,
+}
+
 /// One reload of one app.
 #[derive(Debug)]
 pub(crate) struct Reload {
@@ -73,7 +84,8 @@ impl Core {
             of_apps.keys().try_for_each(|app| self.refuse_second_reload(*app))?;
         }
         for (app, members) in of_apps {
-            self.begin_reload(now, ticket, app, specs.remove(&app), members, parallel, false);
+            let order = Order { ticket, members, parallel, resize: false };
+            self.begin_reload(now, app, specs.remove(&app), order);
         }
         Ok(ids.into_iter().map(|id| (id, Want::Queued)).collect())
     }
@@ -112,7 +124,8 @@ impl Core {
                 continue;
             }
             plan.extend(kept.iter().map(|id| (*id, Want::Queued)));
-            self.begin_reload(now, ticket, id, Some(app.spec), kept, parallel, true);
+            let order = Order { ticket, members: kept, parallel, resize: true };
+            self.begin_reload(now, id, Some(app.spec), order);
         }
         Ok(plan)
     }
@@ -124,16 +137,8 @@ impl Core {
         }
     }
 
-    fn begin_reload(
-        &mut self,
-        now: Now,
-        ticket: Ticket,
-        id: AppId,
-        spec: Option<Spec>,
-        members: Vec<InstanceId>,
-        parallel: u32,
-        resize: bool,
-    ) {
+    fn begin_reload(&mut self, now: Now, id: AppId, spec: Option<Spec>, order: Order) {
+        let Order { ticket, members, parallel, resize } = order;
         let Some(before) = self.apps.get(&id).map(|app| app.spec.clone()) else { return };
         // One that is given up leaves what it did; the way back leads to where it began.
         let (old, done) = self.give_up_reload(now, id).unwrap_or_else(|| (before.clone(), Vec::new()));
@@ -212,7 +217,10 @@ impl Core {
             else {
                 break;
             };
-            self.begin_step(now, app, id);
+            // Another command may have decided otherwise in the same breath.
+            if self.slots.get(&id).is_some_and(|slot| slot.waits(Want::Queued)) {
+                self.begin_step(now, app, id);
+            }
         }
         if self.reloads.get(&app).is_some_and(|reload| reload.waiting.is_empty() && reload.active.is_empty())
         {
@@ -382,6 +390,8 @@ impl Core {
         let Some(wanted) = self.app(app).map(|app| app.spec.instances as usize) else { return };
         let staying = |id: &InstanceId| self.instance(*id).is_some_and(|it| it.desired != Desired::Gone);
         let present: Vec<InstanceId> = self.instances_of(app).into_iter().filter(staying).collect();
+        // Stopped meanwhile: what is added then is only put in the list.
+        let up = present.iter().any(|id| self.instance(*id).is_some_and(|it| it.desired == Desired::Up));
         for id in present.iter().skip(wanted) {
             let want = self.want_gone(*id);
             self.join(ticket, *id, want);
@@ -389,7 +399,7 @@ impl Core {
         }
         for _ in present.len()..wanted {
             let id = self.add_instance(now, app);
-            let want = self.want_up(now, id);
+            let want = if up { self.want_up(now, id) } else { Want::Nothing };
             self.join(ticket, id, want);
             self.drive(now, id);
         }

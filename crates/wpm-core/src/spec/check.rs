@@ -68,8 +68,8 @@ impl FromStr for Check {
             "port" => return Ok(Self::Port(None)),
             _ => {}
         }
-        if text.starts_with("http://") {
-            let host = text["http://".len()..].split('/').next().unwrap_or_default();
+        if let Some(rest) = text.strip_prefix("http://") {
+            let host = rest.split('/').next().unwrap_or_default();
             return if host.is_empty() || host.contains(char::is_whitespace) {
                 Err(bad("the host is missing"))
             } else if !authority_is_sound(host) {

@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn who_can_overlap() {
         let spec = Spec::new("web", "/srv/web.js", "/srv");
-        let cases: [(fn(&mut Spec), bool); 6] = [
+        type Change = fn(&mut Spec);
+        let cases: [(Change, bool); 6] = [
             (|_| {}, false),
             (|spec| spec.cluster = true, true),
             (|spec| (spec.cluster, spec.shell) = (true, true), false),

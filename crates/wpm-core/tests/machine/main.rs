@@ -4,9 +4,11 @@
 
 mod commands;
 mod edges;
+mod health;
 mod lifecycle;
 mod policy;
 mod properties;
+mod reload;
 mod restoring;
 mod selecting;
 mod sim;

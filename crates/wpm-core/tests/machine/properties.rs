@@ -30,6 +30,7 @@ enum Step {
     Sample(usize, u64),
     Cron(u32),
     Ready(usize),
+    Say(usize, usize),
     Stale(u64, usize),
     NewDaemon,
     Reboot,
@@ -46,7 +47,13 @@ fn a_spec() -> impl Strategy<Value = Spec> {
     );
     let stop = (prop::sample::select(vec![0_u64, 100, 1600, 20_000]), any::<bool>());
     let start = (1_u32..4, any::<bool>(), prop::sample::select(vec![0_u64, 400, 5000]), any::<bool>());
-    (name, restart, stop, start).prop_map(|(name, restart, stop, start)| {
+    let side = (
+        prop::option::of(any::<bool>()),
+        any::<bool>(),
+        prop::sample::select(vec![0_u64, 700, 5000]),
+        any::<bool>(),
+    );
+    (name, restart, stop, start, side).prop_map(|(name, restart, stop, start, side)| {
         let mut spec = Spec::new(name, format!("/srv/{name}.js"), "/srv");
         spec.restart.autorestart = restart.0;
         spec.restart.max_restarts = restart.1;
@@ -60,6 +67,10 @@ fn a_spec() -> impl Strategy<Value = Spec> {
         spec.wait_ready = start.1;
         spec.start_check = Millis(start.2);
         spec.listen_timeout = Millis(start.2);
+        (spec.overlap, spec.cluster) = (side.0, side.1);
+        spec.drain_timeout = Millis(side.2);
+        spec.stop.with_message = side.3;
+        spec.health = start.3.then_some(wpm_core::Check::Port(None));
         spec
     })
 }
@@ -88,6 +99,12 @@ fn a_command() -> impl Strategy<Value = Command> {
             Command::Restart { targets, change: SpecChange { name, ..SpecChange::default() } }
         }),
         2 => apps().prop_map(Command::RestartWith),
+        4 => (some_targets(), any::<bool>(), 0_u32..4, any::<bool>()).prop_map(|(targets, new, parallel, force)| {
+            let args = new.then(|| vec!["new".to_owned()]);
+            let change = SpecChange { args, ..SpecChange::default() };
+            Command::Reload { targets, change, parallel, force }
+        }),
+        2 => (apps(), 0_u32..4).prop_map(|(apps, parallel)| Command::ReloadWith { apps, parallel }),
         3 => some_targets().prop_map(Command::Stop),
         2 => some_targets().prop_map(Command::Delete),
         2 => (some_targets(), to).prop_map(|(mut targets, to)| Command::Scale { target: targets.remove(0), to }),
@@ -122,7 +139,8 @@ fn a_step() -> impl Strategy<Value = Step> {
         2 => (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(a, b, c)| Step::Nature(a, b, c)),
         2 => (0_usize..8, 0_u64..200).prop_map(|(nth, bytes)| Step::Sample(nth, bytes)),
         2 => (0_u32..6).prop_map(Step::Cron),
-        2 => (0_usize..8).prop_map(Step::Ready),
+        4 => (0_usize..8).prop_map(Step::Ready),
+        4 => (0_usize..8, 0_usize..5).prop_map(|(nth, what)| Step::Say(nth, what)),
         2 => (1_u64..30, 0_usize..6).prop_map(|(run, event)| Step::Stale(run, event)),
         1 => Just(Step::NewDaemon),
         1 => Just(Step::Reboot),
@@ -185,6 +203,18 @@ fn play(host: &mut Host, step: Step) {
         Step::Ready(nth) => {
             if let Some(run) = nth_run(host, nth, |phase| matches!(phase, Phase::Opened | Phase::Runs)) {
                 host.input(Input::Event(run, Event::BecameReady));
+            }
+        }
+        Step::Say(nth, what) => {
+            if let Some(run) = nth_run(host, nth, |phase| matches!(phase, Phase::Opened | Phase::Runs)) {
+                let said = [
+                    Event::Drained,
+                    Event::BecameUnhealthy,
+                    Event::WatchdogMissed,
+                    Event::AskedToStop,
+                    Event::ExtendTimeout { ms: 3000 },
+                ];
+                host.input(Input::Event(run, said[what].clone()));
             }
         }
         Step::Stale(run, event) => stale(host, RunId(run), event),
@@ -373,6 +403,24 @@ proptest! {
             }
         }
         prop_assert_eq!(unanswered(&host), vec![]);
+    }
+
+    #[test]
+    fn a_stop_is_final(steps in prop::collection::vec(a_step(), 1..60)) {
+        let mut host = played(steps);
+        host.heal();
+        host.command(Command::Stop(targets(&["all"])));
+        for _ in 0..2000 {
+            host.deliver_all();
+            check(&host);
+            if !host.tick() {
+                break;
+            }
+        }
+        for it in host.core.instances() {
+            prop_assert_eq!(it.desired, Desired::Down, "{:?}", it);
+        }
+        prop_assert!(host.processes.values().all(|process| process.phase == Phase::Over));
     }
 
     #[test]

@@ -131,6 +131,45 @@ fn an_adopted_run_at_its_gate_goes_on() {
 }
 
 #[test]
+fn of_two_runs_the_newest_that_was_launched_serves() {
+    for (first, second, kept) in
+        [(alive(50, true), alive(60, true), 60), (alive(50, true), alive(60, false), 50)]
+    {
+        for swapped in [false, true] {
+            let (run, other) = if swapped { (second, first) } else { (first, second) };
+            let mut host = Host::new();
+            let runs: Vec<RestoredRun> = run.into_iter().chain(other).collect();
+            for run in &runs {
+                let phase = if run.launched.is_some() { Phase::Runs } else { Phase::Gate };
+                let process = Process { shared: true, ..Process::new(InstanceId(0), phase) };
+                host.processes.insert(run.run, process);
+            }
+            let instance =
+                RestoredInstance { run, others: other.into_iter().collect(), ..old(0, 0, Desired::Up) };
+            let now = host.now();
+            host.core.restore(now, vec![RestoredApp { spec: spec("web"), instances: vec![instance] }]);
+            host.act();
+            assert_eq!((host.run_of(0), host.status(0)), (RunId(kept), "online"));
+            let other = host.second_of(0).expect("the other one is known");
+            host.deliver_all();
+            assert!(host.process(other).released);
+            assert!(!host.process(RunId(kept)).shared);
+        }
+    }
+}
+
+#[test]
+fn why_it_was_given_up_is_remembered() {
+    let cause = "crash loop: 16 short runs, last exit 1".to_owned();
+    let host = restored(vec![RestoredInstance {
+        errored: true,
+        cause: Some(cause.clone()),
+        ..old(0, 0, Desired::Up)
+    }]);
+    assert_eq!(host.it().cause, Cause::Told(cause));
+}
+
+#[test]
 fn a_file_that_contradicts_itself_loses_nobody() {
     let mut core = Core::new(RunId(1));
     let twice = vec![old(1, 0, Desired::Down), old(1, 0, Desired::Down), old(0, 0, Desired::Down)];
