@@ -20,6 +20,7 @@ fn free_port() -> u16 {
 fn get(port: u16) -> String {
     use std::io::{Read, Write};
     let mut s = std::net::TcpStream::connect(("127.0.0.1", port)).expect("listens");
+    s.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("a timeout");
     s.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
     let mut text = String::new();
     let _ = s.read_to_string(&mut text).expect("answered");

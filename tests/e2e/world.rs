@@ -294,9 +294,9 @@ pub(crate) fn await_text(path: &Path, text: &str) {
             tv_sec: i64::try_from(left.as_secs()).expect("short"),
             tv_nsec: i64::from(left.subsec_nanos()),
         };
-        let _ = poll(&mut set, Some(&limit)).expect("poll");
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(&watch, &mut buffer);
-        let _ = events.next();
+        if poll(&mut set, Some(&limit)).expect("poll") > 0 {
+            let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+            let _event = inotify::Reader::new(&watch, &mut buffer).next();
+        }
     }
 }

@@ -66,6 +66,12 @@ options! {
     wait_ready: bool,
     /// How long.
     listen_timeout_ms: u64,
+    /// Sockets that are bound once and handed to every instance.
+    listen: Vec<String>,
+    /// Who balances a port that instances share.
+    balance: String,
+    /// Port that every instance counts its own up from.
+    port_step: u16,
     /// Restart by itself.
     autorestart: bool,
     /// Exit codes after which it is not restarted.

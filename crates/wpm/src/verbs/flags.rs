@@ -135,6 +135,16 @@ pub(crate) struct AppFlags {
     #[arg(short, long, alias = "cron", value_name = "CRON", help_heading = "Restarts")]
     cron_restart: Option<String>,
 
+    /// Bind this once and hand it to every instance: [NAME=][HOST:]PORT or [NAME=]unix:PATH
+    #[arg(long, value_name = "ADDRESS", help_heading = "Ports")]
+    listen: Vec<String>,
+    /// Who balances a port that Node instances share: shared (the kernel), round-robin or sticky
+    #[arg(long, value_name = "POLICY", value_parser = ["shared", "round-robin", "sticky"], help_heading = "Ports")]
+    balance: Option<String>,
+    /// Give a Node app that listens on this port PORT, PORT+1, … by instance
+    #[arg(long, value_name = "PORT", help_heading = "Ports")]
+    port_step: Option<u16>,
+
     /// Time between the first signal of a stop and SIGKILL
     #[arg(short, long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
     kill_timeout: Option<u64>,
@@ -244,6 +254,9 @@ impl AppFlags {
             start_check_ms: self.start_check,
             wait_ready: self.wait_ready.then_some(true),
             listen_timeout_ms: self.listen_timeout,
+            listen: Some(self.listen).filter(|listen| !listen.is_empty()),
+            balance: self.balance,
+            port_step: self.port_step,
             autorestart: self.no_autorestart.then_some(false),
             stop_exit_codes: self.stop_exit_codes,
             min_uptime_ms: self.min_uptime,

@@ -1,0 +1,119 @@
+//! One port for many instances.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::world::{World, await_text, kill_and_wait};
+
+const WEB: &str = "require('http').createServer((q, r) => { r.setHeader('Connection', 'close'); \
+    r.end(process.pid + ' ' + require('cluster').worker.id + ' ' + process.env.NODE_APP_INSTANCE) })\
+    .listen(+process.env.PORT, '127.0.0.1', () => console.log('listening'))";
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+}
+
+/// The body of an answer.
+fn ask(port: u16) -> String {
+    let mut s = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+    s.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("a timeout");
+    s.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
+    let mut text = String::new();
+    s.read_to_string(&mut text).expect("answered");
+    text.rsplit("\r\n\r\n").next().expect("a body").to_owned()
+}
+
+/// Starts three Node instances on one port.
+fn three(world: &World) -> u16 {
+    let port = free_port();
+    let script = world.dir.path().join("web.js");
+    std::fs::write(&script, WEB).expect("written");
+    let started = world
+        .command(["start", "-i", "3", script.to_str().expect("utf-8")])
+        .env("PORT", port.to_string())
+        .output()
+        .expect("runs");
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    port
+}
+
+/// Asks until `count` different instances have answered; gives their first words (pids).
+fn answers(port: u16, count: usize) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for _ in 0..2000 {
+        let said = ask(port);
+        let words: Vec<&str> = said.split(' ').collect();
+        let (worker, index): (u32, u32) = (words[1].parse().expect("id"), words[2].parse().expect("index"));
+        assert_eq!(worker, index + 1, "cluster.worker.id counts from 1 and stays with the instance");
+        seen.insert(words[0].to_owned());
+        if seen.len() == count {
+            return seen;
+        }
+    }
+    panic!("only {seen:?} answered");
+}
+
+#[test]
+fn node_instances_share_a_port_and_survive_the_daemon() {
+    let world = World::new();
+    let port = three(&world);
+    let before = answers(port, 2);
+    let daemon = std::fs::read_to_string(world.home().join("daemon.pid")).expect("a pid");
+    kill_and_wait(daemon.trim().parse().expect("a number"));
+    for _ in 0..20 {
+        ask(port);
+    }
+    assert!(world.jlist().iter().all(|i| i["pm2_env"]["restart_time"] == 0));
+    // The next daemon is the primary of the next workers, on the socket that the keeper held.
+    world.run("restart web").ok();
+    assert!(answers(port, 2).is_disjoint(&before));
+}
+
+#[test]
+fn the_port_is_held_while_every_instance_is_gone() {
+    let world = World::new();
+    let port = three(&world);
+    let pids: Vec<i32> = world
+        .jlist()
+        .iter()
+        .map(|i| i32::try_from(i["pid"].as_i64().expect("a pid")).expect("fits"))
+        .collect();
+    pids.into_iter().for_each(kill_and_wait);
+    // Nobody is refused: the connection waits for the next instances.
+    ask(port);
+    world.run("stop web").ok();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "a stopped app holds no port");
+}
+
+#[test]
+fn the_port_outlives_the_keeper() {
+    let world = World::new();
+    let port = three(&world);
+    let keeper = std::fs::read_to_string(world.home().join("keeper.pid")).expect("a pid");
+    kill_and_wait(keeper.trim().parse().expect("a number"));
+    ask(port);
+    world.run("restart web").ok();
+    answers(port, 2);
+}
+
+#[test]
+fn any_program_takes_a_socket_by_the_systemd_protocol() {
+    let world = World::new();
+    let port = free_port();
+    let script = world.dir.path().join("srv.py");
+    let text = "import os, socket\n\
+        assert os.environ['LISTEN_PID'] == str(os.getpid()) and os.environ['LISTEN_FDNAMES'] == 'web'\n\
+        s = socket.socket(fileno=3)\nprint('ready', flush=True)\n\
+        while True:\n  c, _ = s.accept()\n  c.recv(1000)\n  c.sendall(('HTTP/1.0 200 OK\\r\\n\\r\\n' + os.environ['WPM_INSTANCE']).encode())\n  c.close()\n";
+    std::fs::write(&script, text).expect("written");
+    let listen = format!("web=127.0.0.1:{port}");
+    world.wpm(["start", script.to_str().expect("utf-8"), "-i", "2", "--listen", &listen]).ok();
+    await_text(&world.home().join("logs/srv-out-0.log"), "ready");
+    let seen: BTreeSet<String> = (0..200).map(|_| ask(port)).collect();
+    assert!(seen.iter().all(|s| s == "0" || s == "1"), "{seen:?}");
+    world.run("restart srv").ok();
+    ask(port);
+    world.run("delete srv").ok();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
