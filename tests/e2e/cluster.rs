@@ -117,3 +117,34 @@ fn any_program_takes_a_socket_by_the_systemd_protocol() {
     world.run("delete srv").ok();
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
+
+#[test]
+fn a_reload_replaces_every_instance_and_refuses_nobody() {
+    let world = World::new();
+    let port = three(&world);
+    let before = answers(port, 2);
+    let mut reload = world.command(["reload", "web"]).spawn().expect("runs");
+    let mut asked = 0;
+    while reload.try_wait().expect("waits").is_none() {
+        // Every request is answered while instances come and go.
+        assert!(!ask(port).is_empty());
+        asked += 1;
+    }
+    assert!(reload.wait().expect("ends").success());
+    assert!(asked > 0);
+    assert!(answers(port, 2).is_disjoint(&before));
+    assert_eq!(world.jlist().len(), 3);
+}
+
+#[test]
+fn a_release_that_does_not_come_up_is_taken_back() {
+    let world = World::new();
+    let port = three(&world);
+    let before = answers(port, 2);
+    std::fs::write(world.dir.path().join("web.js"), "console.error('broken release'); process.exit(3)")
+        .expect("written");
+    let said = world.run("reload web").fails(1);
+    assert!(said.err.contains("broken release"), "{}", said.err);
+    assert!(answers(port, 2).is_subset(&before) || !answers(port, 2).is_disjoint(&before));
+    assert_eq!(world.statuses(), ["online", "online", "online"]);
+}

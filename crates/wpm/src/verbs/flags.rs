@@ -199,7 +199,8 @@ struct Accepted {
     write: bool,
     #[arg(short, long, hide = true)]
     mini_list: bool,
-    #[arg(long, hide = true)]
+    /// How many instances of an app are reloaded at once
+    #[arg(long, value_name = "N", hide = true)]
     parallel: Option<u32>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
     watch: Option<Option<String>>,
@@ -219,6 +220,11 @@ fn umask(text: &str) -> Result<u32, String> {
 }
 
 impl AppFlags {
+    /// How many instances of an app are to be replaced at once.
+    pub(super) fn parallel(&self) -> u32 {
+        self.accepted.parallel.unwrap_or(1)
+    }
+
     /// Options that were typed and do nothing yet, to be said.
     pub(crate) fn without_effect(&self) -> Vec<&'static str> {
         let accepted = &self.accepted;

@@ -18,6 +18,7 @@ mod logs;
 mod pid;
 mod ping;
 mod prettylist;
+mod reload;
 mod reload_logs;
 mod reset;
 mod restart;
@@ -45,6 +46,7 @@ pub(crate) const VERBS: &[Verb] = &[
     start::VERB,
     stop::VERB,
     restart::VERB,
+    reload::VERB,
     delete::VERB,
     scale::VERB,
     list::VERB,

@@ -86,8 +86,8 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     Ok(worst(&codes))
 }
 
-/// What a restart by name can change; another option is refused rather than ignored.
-fn change(flags: AppOptions) -> Result<Change, Failure> {
+/// What a restart or reload by name can change; another option is refused rather than ignored.
+pub(super) fn change(flags: AppOptions) -> Result<Change, Failure> {
     let change = Change {
         env: None,
         args: flags.args.clone(),
