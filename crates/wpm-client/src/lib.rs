@@ -7,6 +7,7 @@
 
 pub mod call;
 mod connect;
+mod ending;
 pub mod error;
 pub mod home;
 pub mod logs;
@@ -17,5 +18,6 @@ pub mod subscribe;
 mod wire;
 
 pub use call::{Client, Options, Start};
+pub use ending::Ending;
 pub use error::Error;
 pub use state::saved_apps;

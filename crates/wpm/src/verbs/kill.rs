@@ -1,5 +1,8 @@
 //! `wpm kill`: stops every app, then ends daemon and keeper.
 
+use std::time::Duration;
+
+use wpm_client::Ending;
 use wpm_proto::ExitCode;
 use wpm_proto::request::Op;
 
@@ -17,15 +20,22 @@ pub(crate) const VERB: Verb = Verb {
     run,
 };
 
+/// Longest time that daemon and keeper may take to end once no app is left.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Some(mut client) = context.running_daemon()? else {
         context.note("no daemon is running");
         return Ok(ExitCode::Ok);
     };
+    let ending = Ending::of(&mut client);
     let words = Words { doing: "stopping every app", noun: "stopped", hints: false };
     let code = carry_out(context, &mut client, Op::Kill, words, None, false)?;
-    // Whoever comes next must not meet a daemon that is about to end.
-    client.await_end();
-    context.note("the daemon has ended");
+    // Whoever comes next must not meet a daemon or keeper that is about to end.
+    if ending.wait(PATIENCE) {
+        context.note("the daemon has ended");
+    } else {
+        context.warn("the daemon was told to end and has not done so yet");
+    }
     Ok(code)
 }
