@@ -15,6 +15,9 @@ const YOUNG_MS: u64 = 1000;
 const PATIENCE: u32 = 3;
 /// First and greatest delay of a start that is held back, in milliseconds.
 const DELAY_MS: (u64, u64) = (100, 5000);
+/// Greatest delay after a SIGKILL, in milliseconds: whoever was killed did nothing wrong. Not none, since
+/// where memory is short it comes again at once.
+const KILLED_DELAY_MS: u64 = 100;
 /// How long shims may outlive a daemon that has quit before there is a new one, in milliseconds.
 const LEFT_BEHIND_MS: u64 = 5000;
 /// How long a daemon that somebody got no answer from may take to answer the keeper, in milliseconds.
@@ -102,7 +105,7 @@ impl Daemon {
             Err(e) => {
                 crate::complain(&format!("cannot start the daemon: {e}; trying again"));
                 self.since = now;
-                self.delay(now);
+                self.delay(now, false);
             }
         }
     }
@@ -167,16 +170,17 @@ impl Daemon {
         self.pid = 0;
         self.socket = None;
         self.answer_by = None;
-        self.delay(now);
+        self.delay(now, matches!(end, End::Signal { signal: KILL, .. }));
         if done {
             self.due_at = now + LEFT_BEHIND_MS;
         }
     }
 
-    fn delay(&mut self, now: u64) {
+    fn delay(&mut self, now: u64, killed: bool) {
         self.young_deaths = if now - self.since < YOUNG_MS { self.young_deaths + 1 } else { 0 };
         let delay = match self.young_deaths.checked_sub(PATIENCE) {
             None => 0,
+            Some(_) if killed => KILLED_DELAY_MS,
             Some(n) => (DELAY_MS.0 << n.min(6)).min(DELAY_MS.1),
         };
         self.due_at = now + delay;

@@ -68,6 +68,8 @@ impl Names {
         Some(Self { folder: path.parent()?.to_owned(), head: format!("{stem}__"), tail })
     }
 
+    /// A name for what is rotated at that time: later than every other of the same second, those that
+    /// were removed already included, since the names tell which is the oldest.
     fn free(&self, stamp: &str) -> PathBuf {
         let name = |n: u32| match n {
             0 => format!("{}{stamp}{}", self.head, self.tail),
@@ -77,7 +79,9 @@ impl Names {
             let exists = |name: String| self.folder.join(name).symlink_metadata().is_ok();
             exists(name(n)) || exists(name(n) + ".gz")
         };
-        let n = (0..u32::MAX).find(|n| !taken(*n)).unwrap_or(u32::MAX);
+        let last = self.ages().filter(|((s, _), _)| s == stamp).map(|((_, n), _)| n).max();
+        let first = last.map_or(0, |n| n.saturating_add(1));
+        let n = (first..u32::MAX).find(|n| !taken(*n)).unwrap_or(u32::MAX);
         self.folder.join(name(n))
     }
 
@@ -99,11 +103,14 @@ impl Names {
         is_stamp.then(|| (stamp.to_owned(), number))
     }
 
+    fn ages(&self) -> impl Iterator<Item = (Age, PathBuf)> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.filter_map(|e| Some((self.age(e.file_name().to_str()?)?, e.path())))
+    }
+
     /// Every rotated file, oldest first.
     pub(super) fn all(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut found: Vec<(Age, PathBuf)> =
-            entries.filter_map(|e| Some((self.age(e.file_name().to_str()?)?, e.path()))).collect();
+        let mut found: Vec<(Age, PathBuf)> = self.ages().collect();
         found.sort();
         found.into_iter().map(|(_, path)| path).collect()
     }
@@ -153,6 +160,8 @@ mod tests {
         let before = std::fs::read_dir(dir.path()).unwrap().count();
         names.prune(1);
         assert_eq!(names.all(), [dir.path().join(format!("a.b__{stamp}.2.log"))]);
+        // The names before it are free again, but would make the next file the oldest one.
+        assert_eq!(names.free(stamp), dir.path().join(format!("a.b__{stamp}.3.log")));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before - 2);
     }
 
