@@ -108,8 +108,12 @@ pub(crate) fn describe(
     if let Some(base) = spec.port_step {
         let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
         let options = env.get("NODE_OPTIONS").cloned();
-        let step =
-            wpm_cluster::port_step::environment(&preload.to_string_lossy(), &[base], index, options.as_deref());
+        let step = wpm_cluster::port_step::environment(
+            &preload.to_string_lossy(),
+            &[base],
+            index,
+            options.as_deref(),
+        );
         env.extend(step.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     let args = spec.argv();

@@ -104,7 +104,9 @@ impl Writer {
                     }
                     Job::Small { path, content } => {
                         let fresh = path.with_extension("new");
-                        if let Err(error) = std::fs::write(&fresh, content).and_then(|()| std::fs::rename(&fresh, &path)) {
+                        if let Err(error) =
+                            std::fs::write(&fresh, content).and_then(|()| std::fs::rename(&fresh, &path))
+                        {
                             tracing::warn!(%error, path = %path.display(), "cannot write a file of the run folder");
                         }
                     }

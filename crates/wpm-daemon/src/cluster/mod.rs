@@ -64,7 +64,8 @@ struct Socket {
 
 /// A name for the keeper: the same in every daemon.
 fn key(app: &str, local: u64) -> u64 {
-    let hash = app.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash =
+        app.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     (hash << LISTENER_BITS) | (local & ((1 << LISTENER_BITS) - 1))
 }
 
@@ -134,7 +135,8 @@ impl Daemon {
         let cluster = self.cluster(app);
         if cluster.listen.is_empty() {
             let mut bound = Vec::new();
-            for (i, listen) in (0_u64..).zip(app.spec.listen.iter().filter_map(|t| t.parse::<Listen>().ok())) {
+            for (i, listen) in (0_u64..).zip(app.spec.listen.iter().filter_map(|t| t.parse::<Listen>().ok()))
+            {
                 let held = self.clusters.held.remove(&key(&name, LISTEN_MARK | i));
                 let fd = match held {
                     Some(fd) => fd,
@@ -197,7 +199,8 @@ impl Daemon {
     /// The channel of a run has come from its shim.
     pub(crate) fn channel_opens(&mut self, run: RunId, fd: OwnedFd) {
         let inbox = self.inbox.clone();
-        let Some(cluster) = self.clusters.runs.get(&run).and_then(|app| self.clusters.apps.get_mut(app)) else {
+        let Some(cluster) = self.clusters.runs.get(&run).and_then(|app| self.clusters.apps.get_mut(app))
+        else {
             return;
         };
         if cluster.channels.contains_key(&run) {
@@ -257,7 +260,8 @@ impl Daemon {
         for name in names {
             let up = self.core.app_named(&name).is_some_and(|app| {
                 app.instances.values().filter_map(|id| self.core.instance(*id)).any(|i| {
-                    i.run().is_some() || (i.desired == wpm_core::Desired::Up && i.state != wpm_core::State::Errored)
+                    i.run().is_some()
+                        || (i.desired == wpm_core::Desired::Up && i.state != wpm_core::State::Errored)
                 })
             });
             if !up {
@@ -360,7 +364,10 @@ impl Daemon {
                 Output::Trouble { run, trouble } => {
                     tracing::debug!(run = run.0, ?trouble, "an app's channel");
                 }
-                Output::Refused { .. } | Output::Online { .. } | Output::Message { .. } | Output::Leaving { .. } => {}
+                Output::Refused { .. }
+                | Output::Online { .. }
+                | Output::Message { .. }
+                | Output::Leaving { .. } => {}
             }
         }
         self.save_cluster(name);
@@ -394,7 +401,8 @@ impl Daemon {
         let Some(cluster) = self.clusters.apps.get_mut(name) else { return };
         if cluster.primary.take_changed() {
             let content = serde_json::to_vec(&cluster.primary.save()).unwrap_or_default();
-            self.store.write(crate::store::Job::Small { path: self.home.run().join(cluster_file(name)), content });
+            self.store
+                .write(crate::store::Job::Small { path: self.home.run().join(cluster_file(name)), content });
         }
     }
 }
@@ -435,12 +443,7 @@ pub(crate) struct Accepted {
 }
 
 /// Accepts until it is aborted, never more than a few connections ahead of the loop.
-async fn accept(
-    app: String,
-    listener: ListenerId,
-    socket: Listening,
-    inbox: UnboundedSender<Message>,
-) {
+async fn accept(app: String, listener: ListenerId, socket: Listening, inbox: UnboundedSender<Message>) {
     let ahead = std::sync::Arc::new(tokio::sync::Semaphore::new(AHEAD));
     loop {
         let Ok(permit) = std::sync::Arc::clone(&ahead).acquire_owned().await else { return };
