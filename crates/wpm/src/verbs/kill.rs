@@ -29,7 +29,7 @@ fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
         return Ok(ExitCode::Ok);
     };
     let ending = Ending::of(&mut client);
-    let words = Words { doing: "stopping every app", noun: "stopped", hints: false };
+    let words = Words { doing: "stopping every app", noun: "no app was in the list", hints: false };
     let code = carry_out(context, &mut client, Op::Kill, words, None, false)?;
     // Whoever comes next must not meet a daemon or keeper that is about to end.
     if ending.wait(PATIENCE) {

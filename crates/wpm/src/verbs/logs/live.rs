@@ -4,6 +4,7 @@
 //! new files, and for a daemon, once a second.
 
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use wpm_client::logs::{Follower, From, Source};
@@ -40,6 +41,7 @@ pub(super) fn follow(
     let tell = !context.silent && !logs.json && !logs.raw && !logs.format && output::stderr_is_terminal();
     // What began between the first look and the subscription.
     add_new(logs, &mut known, &mut sources, &mut follower, &mut printer)?;
+    let mut looked = Instant::now();
     loop {
         let limit = events.is_none().then_some(TICK);
         let fd = events.as_ref().map(Subscription::fd);
@@ -52,7 +54,8 @@ pub(super) fn follow(
             print(logs, &sources, &mut follower, &printer)?;
         }
         let Some(subscription) = &mut events else {
-            if !wake.files {
+            if looked.elapsed() >= TICK {
+                looked = Instant::now();
                 events = subscribe(&known);
                 add_new(logs, &mut known, &mut sources, &mut follower, &mut printer)?;
             }
