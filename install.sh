@@ -478,7 +478,7 @@ remove() {
         say "a daemon (pid $pid) goes on, with its apps; to end them, install wpm again and run \`wpm kill\`"
     fi
     program=$(sed -n 's/^program [^ ]* //p' "$receipt")
-    if "$program" unstartup --help >/dev/null 2>&1; then
+    if is_started_at_boot "$program"; then
         "$program" unstartup >&2 || say "the start-up unit was not removed; see above"
     fi
     kept=no
@@ -496,6 +496,15 @@ remove() {
     say "removed wpm from $prefix"
     [ "$purge" = no ] || purge_home
     [ "$kept" = no ]
+}
+
+# Whether a unit that `wpm startup` wrote runs this program; another installation's unit is not ours to remove.
+is_started_at_boot() {
+    for unit in "${XDG_CONFIG_HOME:-${HOME:-}/.config}"/systemd/user/wpm*.service \
+        /etc/systemd/system/wpm*.service /etc/init.d/wpm*; do
+        if [ -f "$unit" ] && grep -qF -- "$1" "$unit"; then return 0; fi
+    done
+    return 1
 }
 
 remove_dirs() { # receipt: those of its folders in which nothing is left, the deepest first

@@ -316,6 +316,20 @@ test_changed_file_is_kept() {
     [ -s "$here/p/share/man/man1/wpm.1" ]
 }
 
+test_uninstall_removes_its_own_unit_alone() {
+    release 1.2.3
+    expect 0 run_piped --prefix "$here/p"
+    # The stand-in does not know `unstartup`: whether it was asked is seen by the complaint.
+    mkdir -p "$home/.config/systemd/user"
+    echo "ExecStart=/usr/bin/wpm" >"$home/.config/systemd/user/wpm.service"
+    expect 0 run_piped --prefix "$here/p" --uninstall
+    ! grep -q "start-up unit" "$here/stderr" || return 1
+    expect 0 run_piped --prefix "$here/p"
+    echo "ExecStart=$here/p/bin/wpm" >"$home/.config/systemd/user/wpm.service"
+    expect 0 run_piped --prefix "$here/p" --uninstall
+    said "the start-up unit was not removed"
+}
+
 test_uninstall_without_install() {
     expect 1 run_file --prefix "$here/p" --uninstall
     said "nothing is installed"
