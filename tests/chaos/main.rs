@@ -4,6 +4,8 @@
 //! `WPM_CHAOS_SECONDS` makes each row last so long (`cargo test --test chaos storm -- --nocapture`
 //! shows kills, bytes and stalls).
 
+#![expect(clippy::print_stdout, reason = "a storm says its seed and what it did")]
+
 mod apps;
 mod chance;
 mod clients;

@@ -84,15 +84,6 @@ pub(crate) fn all(home: &Path) -> BTreeMap<Role, Vec<i32>> {
     found
 }
 
-/// The only process of a role, once there is exactly one.
-#[track_caller]
-pub(crate) fn the(world: &World, role: Role) -> i32 {
-    match all(&world.home()).get(&role).map(Vec::as_slice) {
-        Some([one]) => *one,
-        other => panic!("{role:?}: {other:?}; the daemon's log:\n{}", world.log()),
-    }
-}
-
 /// Whether it is a command that this test has typed.
 fn is_command(pid: i32) -> bool {
     stat(pid).is_none_or(|s| u32::try_from(s.parent) == Ok(std::process::id()))

@@ -132,7 +132,8 @@ impl Daemon {
     fn final_outcome(&mut self, ticket: Ticket, outcome: &wpm_core::InstanceOutcome) -> InstanceOutcome {
         let mut told = self.outcome(outcome);
         let offset = self.failed_offsets.remove(&(ticket, outcome.instance));
-        if let Outcome::Died { error_offset, .. } | Outcome::NotReady { error_offset, .. } = &mut told.outcome {
+        if let Outcome::Died { error_offset, .. } | Outcome::NotReady { error_offset, .. } = &mut told.outcome
+        {
             *error_offset = offset.unwrap_or(*error_offset);
         }
         told
@@ -152,10 +153,9 @@ impl Daemon {
         let index = self.core.instance(instance).map_or(0, |i| i.index);
         let mut described = launch::describe(&self.home, &app.spec, index, instance, run, self.settings.log)?;
         described.log.shared |= shared;
-        let sockets = self.listen_sockets(&app).map_err(|e| CannotLaunch {
-            stage: "binding the shared port",
-            errno: e.raw_os_error(),
-        })?;
+        let sockets = self
+            .listen_sockets(&app)
+            .map_err(|e| CannotLaunch { stage: "binding the shared port", errno: e.raw_os_error() })?;
         let prepared = |e: std::io::Error| CannotLaunch {
             stage: Stage::Fork.phrase(),
             errno: e.raw_os_error().unwrap_or(0),

@@ -77,7 +77,10 @@ pub fn spawn_keeper(exe: &Path, home: &Path, held: &[(u64, BorrowedFd<'_>)]) -> 
 
 /// Reads what [`HELD_OPTION`] carries; what is not of its form is left out.
 pub fn parse_held(list: &str) -> Vec<(u64, RawFd)> {
-    list.split(',').filter_map(|one| one.split_once(':')).filter_map(|(k, fd)| Some((k.parse().ok()?, fd.parse().ok()?))).collect()
+    list.split(',')
+        .filter_map(|one| one.split_once(':'))
+        .filter_map(|(k, fd)| Some((k.parse().ok()?, fd.parse().ok()?)))
+        .collect()
 }
 
 const FAILED: i32 = 127;

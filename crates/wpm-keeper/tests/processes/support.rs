@@ -373,12 +373,14 @@ pub(crate) fn harass(runs: &mut [TestRun], greatest_pause_ms: u64) -> u32 {
     kills
 }
 
-/// Waits until `what` holds; for facts that no descriptor tells of.
+/// Waits until `what` holds; for facts of `/proc`, which no descriptor tells of: they are looked at
+/// again every millisecond, on a clock of the kernel.
 pub(crate) fn eventually(what: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
+    let (never, _other) = std::io::pipe().unwrap();
     while !what() {
         assert!(Instant::now() < deadline, "it did not come true in time");
-        std::thread::sleep(Duration::from_millis(1));
+        poll::wait([Watch::read(Some(never.as_fd()))], Some(1)).unwrap();
     }
 }
 
