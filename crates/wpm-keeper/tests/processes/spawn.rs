@@ -34,7 +34,7 @@ fn exit_codes_signals_and_usage_are_exact() {
         assert_eq!(run.ended(), End::Signal { signal, core: false });
         run.finish();
     }
-    let mut run = w.start(w.launch(&["burn", "60"]));
+    let mut run = w.start(w.launch(&["burn", "5"]));
     run.ended();
     let usage = run.finish().usage;
     assert!(usage.user_us + usage.system_us > 20_000 && usage.max_rss_kib > 100, "{usage:?}");

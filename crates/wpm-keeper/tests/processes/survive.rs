@@ -162,7 +162,7 @@ fn a_stranger_with_the_same_pid_is_not_adopted() {
     eventually(|| procfs::stat(real.shim_pid).is_none());
     let mut stranger = std::process::Command::new(PUPPET).arg("wait").spawn().unwrap();
     let pid = i32::try_from(stranger.id()).unwrap();
-    run.last = Some(wpm_sys::contract::RunReport { pid, start_time: real.start_time, ..real });
+    run.last = Some(wpm_sys::contract::RunReport { pid, start_time: real.start_time - 1, ..real });
     w.adopt(&mut run);
     assert_eq!(run.ended(), End::Unknown);
     run.tell(&ToShim::KillTree);
