@@ -16,6 +16,7 @@ mod daemon;
 mod identity;
 mod journal;
 mod launch;
+mod leftovers;
 mod link;
 mod listener;
 mod memory;

@@ -24,7 +24,7 @@ use crate::daemon::{Daemon, Message};
 use crate::journal::{self, Account, Fact, OpenRun, Summary};
 use crate::link::Link;
 use crate::run::Run;
-use crate::{clock, convert, launch, state_file};
+use crate::{clock, convert, launch, leftovers, state_file};
 
 /// A run that goes on.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     // Of another boot, pids mean nothing any more.
     let open: &[OpenRun] = if same_boot { &summary.open } else { &[] };
     let live = find_live(home, open, &summary.ended);
+    leftovers::remove(home, &live.iter().map(|l| l.run).collect::<Vec<_>>());
     let state = loaded.state;
     let generation = state.as_ref().map_or(0, |s| s.generation);
     let accounts =

@@ -25,10 +25,8 @@ pub(crate) struct Wires {
     pub(crate) run: RunKey,
     /// The shared page.
     pub(crate) slot: SlotMap,
-    /// File of the shared page; the journal of the first lane follows it.
+    /// File of the shared page.
     pub(crate) slot_file: File,
-    /// Journal of the second lane.
-    pub(crate) journal: Option<File>,
     /// Reading ends of stdout and stderr. stderr has none where it shares the pipe of stdout.
     pub(crate) pipes: [Option<OwnedFd>; 2],
     /// Writing end of the app's stdin.
@@ -42,7 +40,7 @@ pub(crate) struct Wires {
 }
 
 /// Numbers of the descriptors of a run, in the order of the fields; -1 where there is none.
-pub(crate) const NUMBERS: usize = 8;
+pub(crate) const NUMBERS: usize = 7;
 
 fn read_pipe() -> io::Result<OwnedFd> {
     splice::pipe().map(|(read, _write)| read)
@@ -68,7 +66,6 @@ impl Wires {
             run,
             slot: SlotMap::of(&slot_file)?,
             slot_file,
-            journal: own_err.then(|| memfd::empty("wpm-journal")).transpose()?,
             pipes: [outline.out.then(read_pipe).transpose()?, own_err.then(read_pipe).transpose()?],
             stdin: Some(stdin),
             ipc,
@@ -105,7 +102,6 @@ impl Wires {
             run,
             slot,
             slot_file,
-            journal: err.is_some().then(|| memfd::empty("wpm-journal")).transpose()?,
             pipes: [out, err],
             stdin: ours(0, Access::Write),
             ipc: None,
@@ -122,20 +118,11 @@ impl Wires {
         Ok(())
     }
 
-    /// The journal file of a lane, and where in it the journal begins.
-    pub(crate) fn journal(&self, lane: usize) -> Option<(&File, u64)> {
-        match lane {
-            0 => Some((&self.slot_file, wpm_sys::slot::SIZE as u64)),
-            _ => self.journal.as_ref().map(|file| (file, 0)),
-        }
-    }
-
     /// Numbers of all descriptors, -1 where there is none.
     pub(crate) fn numbers(&self) -> [RawFd; NUMBERS] {
         let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
         [
             self.slot_file.as_raw_fd(),
-            number(self.journal.as_ref().map(AsFd::as_fd)),
             number(self.pipes[0].as_ref().map(AsFd::as_fd)),
             number(self.pipes[1].as_ref().map(AsFd::as_fd)),
             number(self.stdin.as_ref().map(AsFd::as_fd)),
@@ -147,14 +134,13 @@ impl Wires {
 
     /// Takes the objects over after exec, by their numbers.
     pub(crate) fn inherit(run: RunKey, numbers: [RawFd; NUMBERS]) -> io::Result<Self> {
-        let [slot, journal, out, err, stdin, ipc, listener, launch] = numbers;
+        let [slot, out, err, stdin, ipc, listener, launch] = numbers;
         let optional = |fd: RawFd| (fd >= 0).then(|| inherited(fd)).transpose();
         let slot_file = File::from(inherited(slot)?);
         Ok(Self {
             run,
             slot: SlotMap::of(&slot_file)?,
             slot_file,
-            journal: optional(journal)?.map(File::from),
             pipes: [optional(out)?, optional(err)?],
             stdin: optional(stdin)?,
             ipc: optional(ipc)?,

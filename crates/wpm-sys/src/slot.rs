@@ -14,8 +14,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::contract::{End, Phase, Stage, Usage};
 
-/// Bytes at the start of the slot's file that belong to the page; what follows is the journal of the
-/// first lane.
+/// Bytes of the slot's file.
 pub const SIZE: usize = 4096;
 
 /// The daemon has taken note of the end.
@@ -27,17 +26,10 @@ pub const SHARED: u32 = 4;
 
 const SET: u64 = 1 << 63;
 
-/// Progress of one output stream on the journaled line path. Positions are packed with the flag
-/// "in the middle of a line" in the lowest bit.
+/// Trouble of one output stream.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Lane {
-    /// Journal position up to which everything is in the log files.
-    pub done: AtomicU64,
-    /// Journal position at which the batch under way ends; equal to `done` when there is none.
-    pub batch_end: AtomicU64,
-    /// How many of the batch's target files have it already.
-    pub step: AtomicU64,
     /// Dropped bytes of which no notice in the log file tells yet.
     pub untold: AtomicU64,
     /// Milliseconds of `CLOCK_BOOTTIME` since which nothing can be written, 0 = it can.

@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use wpm_sys::clock;
@@ -14,7 +16,7 @@ use wpm_sys::slot::SHARED;
 use wpm_sys::splice;
 
 use super::append::{self, Step};
-use super::journal::{Journal, Place};
+use super::journal::{self, Journal, Place};
 use super::lines::{self, Style};
 use super::shared::AppendId;
 use super::trouble::Trouble;
@@ -23,7 +25,7 @@ use crate::wires::Wires;
 
 /// Steps of a lane before the others get their turn.
 const STEPS: u32 = 32;
-/// Journal bytes that are done before their memory is given back.
+/// Journal bytes that are done before their space is given back.
 const HOARD: u64 = 256 << 10;
 /// A batch beyond this is worth giving memory back.
 const LARGE: usize = 8 << 10;
@@ -35,7 +37,6 @@ const EIO: i32 = 5;
 /// State of one lane.
 #[derive(Debug)]
 pub(super) struct Lane {
-    index: usize,
     kind: &'static str,
     /// Indices of the files that get it.
     to: Vec<usize>,
@@ -47,8 +48,9 @@ pub(super) struct Lane {
     pub(super) settled: bool,
     retry_at: Option<u64>,
     trouble: Option<Trouble>,
-    /// Up to where the journal's memory was given back.
-    freed: u64,
+    /// Where its journal is, and the journal, once it was needed.
+    path: PathBuf,
+    opened: Option<Rc<Journal>>,
     /// The batch under way was begun by this shim.
     own_batch: bool,
     /// Something may be in the journal.
@@ -56,10 +58,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(index: usize, kind: &'static str, to: Vec<usize>, wires: &Wires) -> Self {
+    /// `locks`: the folder of the journals.
+    pub(super) fn new(index: usize, kind: &'static str, to: Vec<usize>, wires: &Wires, locks: &Path) -> Self {
         let trouble = Trouble::inherited(&wires.slot, index);
         let mut lane = Self {
-            index,
             kind,
             to,
             active: true,
@@ -67,17 +69,33 @@ impl Lane {
             settled: false,
             retry_at: None,
             trouble,
-            freed: 0,
+            path: journal::path(locks, wires.run.0, index),
+            opened: None,
             own_batch: false,
             journaled: false,
         };
         // What the shim before this one had begun comes first.
-        lane.journaled = lane.journal(wires).is_some_and(|j| j.waiting().unwrap_or(1) > 0);
+        match Journal::existing(&lane.path) {
+            Ok(journal) => lane.opened = journal.map(Rc::new),
+            // Tried again with the first output.
+            Err(_) => lane.journaled = true,
+        }
+        lane.journaled |= lane.waiting() > 0;
         lane
     }
 
-    pub(super) fn journal<'w>(&self, wires: &'w Wires) -> Option<Journal<'w>> {
-        Some(Journal::new(wires.journal(self.index)?, wires.slot.lanes.get(self.index)?))
+    fn journal(&mut self) -> io::Result<Rc<Journal>> {
+        if let Some(journal) = &self.opened {
+            return Ok(Rc::clone(journal));
+        }
+        let journal = Rc::new(Journal::open(&self.path)?);
+        self.opened = Some(Rc::clone(&journal));
+        Ok(journal)
+    }
+
+    /// Bytes that were taken from the pipe and are not in the files yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.opened.as_ref().map_or(0, |j| j.waiting().unwrap_or(1))
     }
 
     /// Whether output waits for room on the disk.
@@ -96,9 +114,16 @@ impl Lane {
         self.retry_at.or(self.trouble.map(|t| t.retry_at))
     }
 
-    pub(super) fn free(&mut self, wires: &Wires) {
-        if let Some(journal) = self.journal(wires) {
-            self.freed = journal.free(self.freed);
+    pub(super) fn free(&self) {
+        if let Some(journal) = &self.opened {
+            journal.free();
+        }
+    }
+
+    /// Takes the journal away.
+    pub(super) fn forget(&mut self) {
+        if self.opened.take().is_some() {
+            drop(std::fs::remove_file(&self.path));
         }
     }
 }
@@ -173,7 +198,7 @@ impl Pump {
     /// Takes in what the pipe has and writes one batch of lines.
     fn write_batch(&mut self, i: usize, wires: &Wires, pipe: &OwnedFd, tree_gone: bool) -> io::Result<Step> {
         let Some(Some(lane)) = self.lanes.get_mut(i) else { return Ok(Step::End) };
-        let Some(journal) = lane.journal(wires) else { return Ok(Step::End) };
+        let journal = lane.journal()?;
         let begun = journal.batch_end() != journal.done();
         lane.journaled = true;
         let filled = journal.fill(pipe)?;
@@ -211,7 +236,7 @@ impl Pump {
             if taken.bytes == 0 {
                 return Ok(Step::Nothing);
             }
-            journal.begin(Place { at: start.at + taken.bytes as u64, mid_line: taken.mid_line });
+            journal.begin(Place { at: start.at + taken.bytes as u64, mid_line: taken.mid_line })?;
             lane.own_batch = true;
         }
         self.heaped |= output.len() > LARGE;
@@ -230,8 +255,8 @@ impl Pump {
             }
         }
         journal.finish();
-        if journal.done().at - lane.freed > HOARD {
-            lane.freed = journal.free(lane.freed);
+        if journal.hoard() > HOARD {
+            journal.free();
         }
         Ok(Step::Moved { more: true })
     }
@@ -252,7 +277,7 @@ impl Pump {
             let done = self.tell_of_loss(i, wires, trouble)?;
             return Ok(if done { Step::Moved { more: true } } else { Step::Busy });
         }
-        let mut lost = match lane.journal(wires) {
+        let mut lost = match &lane.opened {
             Some(journal) => journal.discard()?,
             None => 0,
         };
@@ -288,7 +313,7 @@ impl Pump {
         };
         let mut output = Vec::new();
         let stamp = lines::stamp(style.format);
-        let start = lane.journal(wires).map_or(0, |j| j.done().at);
+        let start = lane.opened.as_ref().map_or(0, |j| j.done().at);
         lines::transform(&style, trouble.notice(lost).as_bytes(), false, true, None, &stamp, &mut output);
         for target in &lane.to {
             let Some(target) = self.targets.get_mut(*target) else { continue };

@@ -80,7 +80,7 @@ impl Pump {
         let lane = |i: usize, kind| {
             let mut to: Vec<usize> = files[i].into_iter().chain(both).collect();
             to.dedup();
-            wires.pipes[i].as_ref().map(|_| Lane::new(i, kind, to, wires))
+            wires.pipes[i].as_ref().map(|_| Lane::new(i, kind, to, wires, &locks))
         };
         let lanes = [lane(0, "out"), lane(1, "err")];
         if plan.shared {
@@ -116,11 +116,11 @@ impl Pump {
     }
 
     /// Whether everything is in the files. `tree`: what strangers still hold open does not matter.
-    pub(crate) fn is_done(&self, wires: &Wires, tree: bool) -> bool {
-        self.lanes.iter().flatten().all(|lane| {
-            let waiting = lane.journal(wires).map_or(0, |j| j.waiting().unwrap_or(0));
-            waiting == 0 && !lane.is_held_back() && (lane.ended || (tree && lane.settled))
-        })
+    pub(crate) fn is_done(&self, tree: bool) -> bool {
+        self.lanes
+            .iter()
+            .flatten()
+            .all(|lane| lane.waiting() == 0 && !lane.is_held_back() && (lane.ended || (tree && lane.settled)))
     }
 
     /// State of the log files, for the daemon.
@@ -149,10 +149,10 @@ impl Pump {
     }
 
     /// Nothing is to be done for a while: gives memory back.
-    pub(crate) fn rest(&mut self, wires: &Wires) {
+    pub(crate) fn rest(&mut self) {
         if std::mem::take(&mut self.heaped) {
             for lane in self.lanes.iter_mut().flatten() {
-                lane.free(wires);
+                lane.free();
             }
             memory::trim();
         }
@@ -203,5 +203,6 @@ impl Pump {
         for target in &mut self.targets {
             target.parts().1.forget(wires.run.0);
         }
+        self.lanes.iter_mut().flatten().for_each(Lane::forget);
     }
 }

@@ -167,7 +167,7 @@ impl Shim {
             self.look_after_app(now);
             let tree_gone = self.is_tree_gone();
             self.pump.turn(&self.wires, now, tree_gone);
-            if self.wires.slot.has(RELEASED) && tree_gone && self.pump.is_done(&self.wires, self.facts.tree) {
+            if self.wires.slot.has(RELEASED) && tree_gone && self.pump.is_done(self.facts.tree) {
                 self.leave();
             }
             self.talk.report(&self.wires, tree_gone, self.pump.health(&self.wires.slot));
@@ -192,7 +192,7 @@ impl Shim {
             Watch::read(pipes[1]),
         ];
         if due.is_none() {
-            self.pump.rest(&self.wires);
+            self.pump.rest();
         }
         let Ok(ready) = poll::wait(watches, due.map(|at| at.saturating_sub(now))) else { return };
         let [signalled, arrived, spoken, app, out, err] = ready;
