@@ -84,8 +84,8 @@ impl Looper {
         self.run.as_ref().map(|p| p.pid)
     }
 
-    /// Compares what wpm says of it with what happened. `unknown`: whether "unknown" may be said.
-    pub(crate) fn check(&self, entry: &serde_json::Value, unknown: bool) -> Result<(), String> {
+    /// Compares what wpm says of it with what happened.
+    pub(crate) fn check(&self, entry: &serde_json::Value) -> Result<(), String> {
         let env = &entry["pm2_env"];
         let said = (env["status"].as_str(), env["restart_time"].as_u64(), env["exit_code"].as_u64());
         let pid = entry["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
@@ -95,7 +95,7 @@ impl Looper {
             None => Some(137),
             code => code,
         };
-        let exact = said.2 == exit || (unknown && said.2.is_none());
+        let exact = said.2 == exit;
         if said.0 == Some("online") && said.1 == Some(self.ended) && exact && pid == self.pid() {
             return Ok(());
         }
