@@ -349,8 +349,14 @@ impl Daemon {
             }
             Err(error) => {
                 tracing::warn!(%error, run = id.0, "a run was lost together with its shim");
+                // One that was never launched (the keeper died with the request on its way) has not run.
+                let launched = self.runs.get(&id).is_some_and(Run::was_launched);
                 let exit = wpm_core::Exit::Unknown;
-                let event = wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None };
+                let event = if launched {
+                    wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None }
+                } else {
+                    wpm_core::Event::Cancelled
+                };
                 let _gone = self.inbox.send(Message::Event(id, event));
             }
         }

@@ -81,6 +81,11 @@ impl Run {
         run
     }
 
+    /// Whether it got as far as exec.
+    pub(crate) fn was_launched(&self) -> bool {
+        self.told.launched
+    }
+
     /// Takes a report; gives the events that the core has not heard of.
     pub(crate) fn take(&mut self, report: &RunReport) -> Vec<Event> {
         self.shim_pid = report.shim_pid;
