@@ -22,9 +22,6 @@ impl Daemon {
         while let Some(action) = self.core.poll_action() {
             self.carry_out(action);
         }
-        if std::mem::take(&mut self.idle_sockets) {
-            self.release_idle_sockets();
-        }
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -88,7 +85,8 @@ impl Daemon {
             Action::Note { instance, app, index, note } => {
                 self.events += 1;
                 if matches!(note, Note::Stopped | Note::Errored { .. } | Note::Deleted) {
-                    self.idle_sockets = true;
+                    // Before the reply that follows: a stopped app holds no port.
+                    self.release_idle_sockets();
                 }
                 let event = notes::event(self.events, instance, &app, index, &note);
                 notes::log(&event);

@@ -114,8 +114,6 @@ pub(crate) struct Daemon {
     pub(crate) proves_at: Option<tokio::time::Instant>,
     /// Why the last update was taken back.
     pub(crate) update_failed: Option<String>,
-    /// Whether an app has gone down, so that its shared sockets may be closed.
-    pub(crate) idle_sockets: bool,
     /// Whether an app has a memory limit.
     pub(crate) limited: bool,
     sampler: Sampler,
@@ -223,7 +221,6 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         updating: false,
         proves_at: None,
         update_failed: None,
-        idle_sockets: false,
         limited: false,
         sampler: Sampler::default(),
     };

@@ -272,6 +272,11 @@ impl Daemon {
 
     fn release_sockets(&mut self, name: &str) {
         let Some(cluster) = self.clusters.apps.get_mut(name) else { return };
+        let sockets = cluster.sockets.values().map(|s| &s.fd).chain(cluster.listen.iter().map(|(_, fd)| fd));
+        for socket in sockets {
+            // At once for every holder: the keeper closes its own only when it gets round to it.
+            let _datagram = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        }
         cluster.primary.handle(Input::ReleaseAll);
         let count = cluster.listen.len() as u64;
         cluster.listen.clear();

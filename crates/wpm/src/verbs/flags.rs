@@ -135,7 +135,7 @@ pub(crate) struct AppFlags {
     #[arg(short, long, alias = "cron", value_name = "CRON", help_heading = "Restarts")]
     cron_restart: Option<String>,
 
-    /// Bind this once and hand it to every instance: [NAME=][HOST:]PORT or [NAME=]unix:PATH
+    /// Bind this once and hand it to every instance: `[NAME=][HOST:]PORT` or `[NAME=]unix:PATH`
     #[arg(long, value_name = "ADDRESS", help_heading = "Ports")]
     listen: Vec<String>,
     /// Who balances a port that Node instances share: shared (the kernel), round-robin or sticky
