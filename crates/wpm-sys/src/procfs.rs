@@ -1,6 +1,6 @@
 //! What `/proc` says of a process.
 //!
-//! Owns the reading of `stat`, `children` and `fdinfo`. Invariant: a field that cannot be read is
+//! Owns the reading of `stat`, `children`, `environ` and `fdinfo`. Invariant: a field that cannot be read is
 //! `None`, never a guess; callers compare start times before they believe that a pid is still theirs.
 
 use std::fs::File;
@@ -94,6 +94,16 @@ pub fn session_members(session: i32) -> Vec<i32> {
     all.flatten()
         .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| stat(*pid).is_some_and(|s| s.session == session))
+        .collect()
+}
+
+/// Every process that was executed with this `NAME=VALUE` in its environment.
+pub fn with_variable(entry: &[u8]) -> Vec<i32> {
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let has = |env: Vec<u8>| env.split(|b| *b == 0).any(|e| e == entry);
+    all.flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(has))
         .collect()
 }
 

@@ -24,6 +24,8 @@ pub const SHIM_COMMAND: &str = "__shim";
 pub const KEEPER_FD: &str = "WPM_KEEPER_FD";
 /// Environment variable with the soft limit of descriptors before the keeper raised it.
 pub const DESCRIPTORS_SOFT: &str = "WPM_NOFILE_SOFT";
+/// Environment variable of an app with the number of its run, by which its processes are known.
+pub const RUN_VARIABLE: &str = "WPM_RUN";
 /// File in the home that takes what keeper and daemon say.
 pub const LOG_NAME: &str = "daemon.log";
 

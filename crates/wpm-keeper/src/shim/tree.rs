@@ -2,12 +2,14 @@
 //!
 //! Owns finding every descendant. Where the shim is the parent it is a subreaper: nobody escapes, and
 //! `ECHILD` proves that nobody is left. Where it is not, the tree is walked through `/proc`: from the
-//! main process, the orphans that fell to the keeper, and the session. Invariant: no process that is
+//! main process, the orphans that fell to the keeper, the session, and the variable that every process
+//! of a run has unless it took it away. Invariant: no process that is
 //! not known to be of this run is ever signalled.
 
 use wpm_sys::process;
 use wpm_sys::procfs;
 use wpm_sys::signals::{KILL, STOP};
+use wpm_sys::start::RUN_VARIABLE;
 
 use super::Shim;
 
@@ -84,6 +86,11 @@ fn members(shim: &Shim) -> Vec<i32> {
             if !found.contains(&pid) {
                 found.push(pid);
             }
+        }
+    }
+    for pid in procfs::with_variable(format!("{RUN_VARIABLE}={}", shim.wires.run.0).as_bytes()) {
+        if !found.contains(&pid) {
+            found.push(pid);
         }
     }
     found.retain(|pid| procfs::stat(*pid).is_some_and(|s| !s.is_zombie()));
