@@ -1,7 +1,8 @@
 //! Starts the keeper (which starts the daemon) where nobody answers, and waits until somebody does.
 //!
 //! One client starts at a time, under `spawn.lock`; the others wait for the lock and find the daemon up.
-//! Waiting is on the kernel: changes of the home, and the end of the keeper's first process.
+//! Waiting is on the kernel: changes of the home, and the end of the keeper. Another keeper is started
+//! where one ends and nobody listens all the same: it, or the one that it left the home to, was killed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use interprocess::local_socket::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
+use wpm_proto::env;
 use wpm_proto::home::Home;
 
 use crate::connect::{connect, is_absent};
@@ -26,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOG_LINES: usize = 8;
 /// First pause between a socket that is bound and one that listens; doubled up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// How long after the end of a keeper somebody else may take to listen.
+const OTHERS: Duration = Duration::from_millis(500);
 /// Longest time without an attempt to connect, whatever the kernel reports.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,17 +60,19 @@ pub(crate) fn spawn(home: &Home, program: &Path) -> Result<(Stream, bool), Error
         .open(&log_path)
         .map_err(Error::file("open", &log_path))?;
     let log_start = log.metadata().map_err(Error::file("look at", &log_path))?.len();
-    let mut keeper = launch(home, program, log)?;
+    let start = || launch(home, program, &log);
+    let first = start()?;
     let fail = |reason: String| Error::DaemonStart {
         home: home.path().to_owned(),
         reason,
         log: tail(&log_path, log_start),
     };
-    wait(home, &changes, &mut keeper, deadline).map_err(fail).map(|stream| (stream, true))
+    wait(home, &changes, first, start, deadline).map_err(fail).map(|stream| (stream, true))
 }
 
-fn launch(home: &Home, program: &Path, log: File) -> Result<Child, Error> {
-    let log_again = log.try_clone().map_err(Error::file("open", home.daemon_log()))?;
+fn launch(home: &Home, program: &Path, log: &File) -> Result<Child, Error> {
+    let clone = || log.try_clone().map_err(Error::file("open", home.daemon_log()));
+    let (out, err) = (clone()?, clone()?);
     // Its own process group, so that Ctrl-C in this terminal does not reach it before it has made
     // itself a session.
     Command::new(program)
@@ -74,9 +80,11 @@ fn launch(home: &Home, program: &Path, log: File) -> Result<Child, Error> {
         .arg("__keeper")
         .arg(home.path())
         .current_dir("/")
+        // Started by an app: it is no process of that app.
+        .env_remove(env::RUN)
         .stdin(Stdio::null())
-        .stdout(log_again)
-        .stderr(log)
+        .stdout(out)
+        .stderr(err)
         .process_group(0)
         .spawn()
         .map_err(Error::file("execute", program))
@@ -91,11 +99,20 @@ fn watch(home: &Home) -> Result<OwnedFd, Error> {
     Ok(changes)
 }
 
-fn wait(home: &Home, changes: &OwnedFd, keeper: &mut Child, deadline: Instant) -> Result<Stream, String> {
+fn end_of(keeper: &Child) -> Result<OwnedFd, String> {
     let pid = rustix::process::Pid::from_child(keeper);
-    let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-        .map_err(|errno| errno.to_string())?;
-    let mut ended = Some(ended);
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).map_err(|errno| errno.to_string())
+}
+
+fn wait(
+    home: &Home,
+    changes: &OwnedFd,
+    mut keeper: Child,
+    again: impl Fn() -> Result<Child, Error>,
+    deadline: Instant,
+) -> Result<Stream, String> {
+    let mut ended = Some(end_of(&keeper)?);
+    let mut again_at = None;
     let mut pause = FIRST_PAUSE;
     let socket = home.socket();
     loop {
@@ -107,6 +124,11 @@ fn wait(home: &Home, changes: &OwnedFd, keeper: &mut Child, deadline: Instant) -
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
             return Err(format!("nobody listens on {} after {} s", socket.display(), PATIENCE.as_secs()));
         };
+        if again_at.is_some_and(|at| at <= Instant::now()) {
+            again_at = None;
+            keeper = again().map_err(|error| error.to_string())?;
+            ended = Some(end_of(&keeper)?);
+        }
         // Between `bind` and `listen` the socket is there and refuses; no event tells the end of that.
         let limit = if socket.exists() {
             let limit = pause;
@@ -128,12 +150,12 @@ fn wait(home: &Home, changes: &OwnedFd, keeper: &mut Child, deadline: Instant) -
         let keeper_ended = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
         drain(changes);
         if keeper_ended {
-            // A first process that ends well has left a detached one behind.
+            // One that ends well has found another one, or was replaced by a detached one.
             let status = keeper.wait().map_err(|error| error.to_string())?;
-            if !status.success() {
-                return Err(format!("its first process ended with {status}"));
+            if status.code().is_some_and(|code| code != 0) {
+                return Err(format!("the keeper ended with {status}"));
             }
-            ended = None;
+            (ended, again_at) = (None, Some(Instant::now() + OTHERS));
         }
     }
 }
