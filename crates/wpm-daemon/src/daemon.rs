@@ -461,7 +461,12 @@ impl Daemon {
         }
         for token in done.tokens {
             match self.after.remove(&token) {
-                Some(After::Go(run)) => self.send(run, &wpm_sys::contract::ToShim::Go),
+                Some(After::Go(run)) => {
+                    if let Some(held) = self.runs.get_mut(&run) {
+                        held.opened = true;
+                    }
+                    self.send(run, &wpm_sys::contract::ToShim::Go);
+                }
                 Some(After::Release(run)) => {
                     let Some(held) = self.runs.get_mut(&run) else { continue };
                     held.released = true;

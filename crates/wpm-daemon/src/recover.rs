@@ -349,13 +349,13 @@ impl Daemon {
             }
             Err(error) => {
                 tracing::warn!(%error, run = id.0, "a run was lost together with its shim");
-                // One that was never launched (the keeper died with the request on its way) has not run.
-                let launched = self.runs.get(&id).is_some_and(Run::was_launched);
-                let exit = wpm_core::Exit::Unknown;
-                let event = if launched {
-                    wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None }
-                } else {
-                    wpm_core::Event::Cancelled
+                // One whose gate was never opened (the keeper died with the request on its way) has not run.
+                let event = match self.runs.get(&id) {
+                    Some(run) if !run.opened => wpm_core::Event::Cancelled,
+                    _ => {
+                        let exit = wpm_core::Exit::Unknown;
+                        wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None }
+                    }
                 };
                 let _gone = self.inbox.send(Message::Event(id, event));
             }

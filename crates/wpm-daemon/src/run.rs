@@ -27,6 +27,8 @@ pub(crate) struct Run {
     told: Told,
     /// The end as the shim told it; the process and its start time.
     pub(crate) process: Option<(i32, u64)>,
+    /// Whether its gate may have been opened: else it has never run.
+    pub(crate) opened: bool,
     /// Whether the core has asked for its release.
     pub(crate) released: bool,
     /// Whether an earlier daemon started it, and nothing was heard of it yet.
@@ -61,6 +63,7 @@ impl Run {
                 log_dropped: 0,
             },
             process: None,
+            opened: false,
             released: false,
             inherited: false,
         }
@@ -75,15 +78,12 @@ impl Run {
     ) -> Self {
         let mut run = Self::asked(instance, link);
         run.process = process;
+        // The journal knows the process since just before the gate was opened.
+        run.opened = process.is_some();
         run.told.registered = process.is_some() && launched;
         run.told.launched = launched;
         run.inherited = true;
         run
-    }
-
-    /// Whether it got as far as exec.
-    pub(crate) fn was_launched(&self) -> bool {
-        self.told.launched
     }
 
     /// Takes a report; gives the events that the core has not heard of.

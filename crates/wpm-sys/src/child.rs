@@ -14,7 +14,7 @@ use crate::slot::Slot;
 use crate::{exec, limits, process, procfs, signals};
 
 /// Exit code of a child that did not become its program.
-const FAILED: i32 = 127;
+pub const FAILED: i32 = 127;
 /// Passed descriptors, three standard streams and the IPC channel.
 const PLACES: usize = MAX_FDS + 4;
 

@@ -10,7 +10,7 @@ use wpm_sys::contract::{End, Phase, Usage};
 use wpm_sys::pidfd::{PidFd, end_of_status};
 use wpm_sys::process::{self, Children};
 use wpm_sys::slot::{KILLING, Slot};
-use wpm_sys::{clock, procfs, splice};
+use wpm_sys::{child, clock, procfs, splice};
 
 use super::{Shim, launching, tree};
 
@@ -229,6 +229,9 @@ impl Shim {
             (None, None) if now < until => return,
             (None, None) => End::Unknown,
         };
+        // Its gate closed when its shim was killed, and nobody saw it execute anything.
+        let unrun = slot.phase() == Phase::Launching && end == End::Code(child::FAILED);
+        let end = if unrun { End::Cancelled } else { end };
         slot.record_end(end, Usage::default(), clock::boottime_ms());
         self.app.grace_until = None;
     }
