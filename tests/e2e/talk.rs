@@ -54,7 +54,15 @@ fn the_home_is_private() {
         std::fs::symlink_metadata(world.home().join(p)).expect("exists").permissions().mode() & 0o777
     };
     assert_eq!(std::fs::metadata(world.home()).expect("exists").permissions().mode() & 0o777, 0o700);
-    for file in ["state.json", "wpm.1.sock", "run/journal", "daemon.log", "logs/web-out.log"] {
+    for file in [
+        "state.json",
+        "wpm.1.sock",
+        "run/journal",
+        "daemon.log",
+        "logs/web-out.log",
+        "pids/web-0.pid",
+        "keeper.pid",
+    ] {
         assert_eq!(mode(file), 0o600, "{file}");
     }
     for folder in ["run", "logs", "pids"] {

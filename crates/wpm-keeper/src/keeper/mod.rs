@@ -90,7 +90,7 @@ impl Keeper {
         exec::close_all_but(&mut keep);
         let held = held.into_iter().filter_map(|(key, fd)| Some((key, exec::inherited(fd).ok()?))).collect();
         let Some(lock) = lock::for_life(&home.join(LOCK_NAME))? else { return Ok(None) };
-        std::fs::write(home.join(PID_NAME), format!("{}\n", process::own_pid()))?;
+        write_pid(&home.join(PID_NAME))?;
         // A daemon that starts a keeper has the raised limit already; the variable tells the real one.
         let told = std::env::var(start::DESCRIPTORS_SOFT).ok().and_then(|v| v.parse().ok());
         let raised = limits::raise_descriptors();
@@ -232,6 +232,14 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Writes the file with this process's id, for its user alone.
+fn write_pid(path: &Path) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{}", process::own_pid())
 }
 
 impl Run {

@@ -122,7 +122,7 @@ pub(super) fn write_pid_file(path: &Path, pid: i32) {
     if path.as_os_str().is_empty() {
         return;
     }
-    let open = || std::fs::File::options().create(true).truncate(true).write(true).mode(0o644).open(path);
+    let open = || std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path);
     let file = open().or_else(|e| match path.parent() {
         Some(folder) if e.kind() == io::ErrorKind::NotFound => {
             crate::pump::make_folder(folder)?;
