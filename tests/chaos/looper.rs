@@ -1,6 +1,5 @@
 //! The app that crashes again and again with an exit code that the test has chosen.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::chance::Chance;
@@ -16,9 +15,6 @@ pub(crate) struct Looper {
     /// How the last one ended; `None`: killed while nobody had told it to end.
     last: Option<u64>,
     down_since: Option<Instant>,
-    /// Restarts that wpm counts, and how often it did not know the last exit.
-    pub(crate) counted: Cell<u64>,
-    pub(crate) unknown: Cell<u64>,
     /// Longest time from an end to the next run.
     pub(crate) slowest: Duration,
 }
@@ -28,16 +24,7 @@ impl Looper {
     pub(crate) fn start(world: &World) -> Self {
         let options = "--restart-delay 10 --max-restarts 1000000 --start-check 0";
         let run = world.start("looper", options, 1).pop();
-        Self {
-            run,
-            told: None,
-            ended: 0,
-            last: Some(0),
-            down_since: None,
-            counted: Cell::new(0),
-            unknown: Cell::new(0),
-            slowest: Duration::ZERO,
-        }
+        Self { run, told: None, ended: 0, last: Some(0), down_since: None, slowest: Duration::ZERO }
     }
 
     /// Its life line, for waiting on.
@@ -97,8 +84,8 @@ impl Looper {
         self.run.as_ref().map(|p| p.pid)
     }
 
-    /// Compares what wpm says of it with what happened. `unknown`: whether "unknown" may be said.
-    pub(crate) fn check(&self, entry: &serde_json::Value, unknown: bool) -> Result<(), String> {
+    /// Compares what wpm says of it with what happened.
+    pub(crate) fn check(&self, entry: &serde_json::Value) -> Result<(), String> {
         let env = &entry["pm2_env"];
         let said = (env["status"].as_str(), env["restart_time"].as_u64(), env["exit_code"].as_u64());
         let pid = entry["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
@@ -108,12 +95,8 @@ impl Looper {
             None => Some(137),
             code => code,
         };
-        // Where nobody was left to see whether a gate was opened, a run that never was may be counted.
-        let restarts = said.1.is_some_and(|n| n == self.ended || (unknown && n > self.ended));
-        let exact = said.2 == exit || (unknown && said.2.is_none());
-        if said.0 == Some("online") && restarts && exact && pid == self.pid() {
-            self.counted.set(said.1.unwrap_or(0));
-            self.unknown.set(self.unknown.get() + u64::from(said.2 != exit));
+        let exact = said.2 == exit;
+        if said.0 == Some("online") && said.1 == Some(self.ended) && exact && pid == self.pid() {
             return Ok(());
         }
         Err(format!(

@@ -55,8 +55,8 @@ fn words(pid: i32) -> Vec<Vec<u8>> {
 
 /// The living processes of wpm in `home`, by role.
 ///
-/// A child that has not executed its app yet looks like its shim, but has one for a parent, or has made
-/// itself the leader of a session: it is the app already and not counted.
+/// A child that has not executed its app yet looks like its shim, but has made itself the leader of a
+/// session: it is the app already and not counted.
 pub(crate) fn all(home: &Path) -> BTreeMap<Role, Vec<i32>> {
     use std::os::unix::ffi::OsStrExt;
     let mut found = BTreeMap::new();
@@ -65,13 +65,12 @@ pub(crate) fn all(home: &Path) -> BTreeMap<Role, Vec<i32>> {
         if !words.iter().any(|w| w == home.as_os_str().as_bytes()) {
             continue;
         }
-        let Some(it) = stat(pid).filter(|s| s.state != 'Z' && s.state != 'X') else { continue };
+        let Some(stat) = stat(pid).filter(|s| s.state != 'Z' && s.state != 'X') else { continue };
         let is = |word: &str| words.iter().any(|w| w == word.as_bytes());
         let role = if is("__daemon") {
             Role::Daemon
-        } else if it.comm.starts_with("wpm:") {
-            let of_a_shim = stat(it.parent).is_some_and(|p| p.comm.starts_with("wpm:"));
-            if it.session == it.pid || of_a_shim {
+        } else if stat.comm.starts_with("wpm:") {
+            if stat.session == stat.pid {
                 continue;
             }
             Role::Shim

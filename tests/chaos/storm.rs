@@ -31,11 +31,9 @@ enum Victims {
     Keeper,
     KeeperAndDaemon,
     DaemonAndShims,
-    KeeperAndShim,
-    Everything,
 }
 
-use Victims::{Daemon, DaemonAndShims, Everything, Keeper, KeeperAndDaemon, KeeperAndShim, Shim};
+use Victims::{Daemon, DaemonAndShims, Keeper, KeeperAndDaemon, Shim};
 
 impl Victims {
     /// Chooses them among those that live now.
@@ -50,8 +48,6 @@ impl Victims {
             Keeper => keeper,
             KeeperAndDaemon => [keeper, daemon].concat(),
             DaemonAndShims => [daemon, shims].concat(),
-            KeeperAndShim => [keeper, shim].concat(),
-            Everything => [keeper, daemon, shims].concat(),
         }
     }
 }
@@ -75,8 +71,6 @@ fn storm(row: &str, rows: &[Victims]) {
     let stop = AtomicBool::new(false);
     let seconds = std::env::var("WPM_CHAOS_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SECONDS);
     let until = Instant::now() + Duration::from_secs(seconds);
-    // Several blows in a row may leave nobody who saw an end, as one that hits everything does.
-    let unknown = rows.len() > 1 || matches!(rows, [Everything | KeeperAndShim]);
 
     let answers = std::thread::scope(|threads| {
         let typing = threads.spawn(|| clients::busy(&world, &stop));
@@ -89,7 +83,7 @@ fn storm(row: &str, rows: &[Victims]) {
             sums.flooded.bytes += flooded.bytes;
             sums.flooded.worst = sums.flooded.worst.max(flooded.worst);
             sums.rounds += 1;
-            if let Err(why) = check(&world, &mut apps, &mut looper, unknown) {
+            if let Err(why) = check(&world, &mut apps, &mut looper) {
                 panic!("{why}\n{row}, seed {seed}, {sums:?}; the daemon's log:\n{}", world.log());
             }
         }
@@ -99,7 +93,7 @@ fn storm(row: &str, rows: &[Victims]) {
     let answers = answers.unwrap_or_else(|why| panic!("{why}\n{row}, seed {seed}"));
     println!(
         "{row}: {} kills in {} blows, {} rounds; {} bytes printed, {} in the logs; longest write of an app \
-         {} ms; {} exits of the looper ({} counted, {} unknown), longest until it ran again {} ms; {} commands, {} failed, slowest {} ms",
+         {} ms; {} exits of the looper, longest until it ran again {} ms; {} commands, {} failed, slowest {} ms",
         sums.kills,
         sums.blows,
         sums.rounds,
@@ -107,16 +101,12 @@ fn storm(row: &str, rows: &[Victims]) {
         apps.logged(),
         sums.flooded.worst.as_millis(),
         looper.ended,
-        looper.counted.get(),
-        looper.unknown.get(),
         looper.slowest.as_millis(),
         answers.count,
         answers.failed,
         answers.slowest.as_millis(),
     );
     world.run("stop all").ok();
-    let alive: Vec<i32> = apps.all.iter().copied().filter(|pid| !own::ended(*pid, 5000)).collect();
-    assert!(alive.is_empty(), "{alive:?} were not stopped; the daemon's log:\n{}", world.log());
     apps.dead();
     looper.died();
     world.run("kill").ok();
@@ -161,7 +151,7 @@ fn round(world: &World, rows: &[Victims], chance: &mut Chance, looper: &mut Loop
 }
 
 /// Everything that must be true after a round.
-fn check(world: &World, apps: &mut Apps, looper: &mut Looper, unknown: bool) -> Result<(), String> {
+fn check(world: &World, apps: &mut Apps, looper: &mut Looper) -> Result<(), String> {
     apps.check_logs(world)?;
     looper.settle(world);
     let said = clients::limited(world, "ping")?;
@@ -172,7 +162,7 @@ fn check(world: &World, apps: &mut Apps, looper: &mut Looper, unknown: bool) -> 
     let pids = apps.pids();
     for entry in &list {
         if entry["name"] == "looper" {
-            looper.check(entry, unknown)?;
+            looper.check(entry)?;
             continue;
         }
         let pid = entry["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
@@ -213,19 +203,4 @@ fn keeper_and_daemon() {
 #[test]
 fn daemon_and_all_shims() {
     storm("daemon and all shims", &[DaemonAndShims]);
-}
-
-#[test]
-fn keeper_and_a_shim() {
-    storm("keeper and a shim", &[KeeperAndShim]);
-}
-
-#[test]
-fn anything() {
-    storm("anything", &[Daemon, Shim, Keeper, KeeperAndDaemon, DaemonAndShims, KeeperAndShim]);
-}
-
-#[test]
-fn everything_at_once() {
-    storm("everything at once", &[Everything]);
 }
