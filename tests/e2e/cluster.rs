@@ -35,6 +35,9 @@ fn three(world: &World) -> u16 {
         .output()
         .expect("runs");
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    for i in 0..3 {
+        await_text(&world.home().join(format!("logs/web-out-{i}.log")), "listening");
+    }
     port
 }
 
