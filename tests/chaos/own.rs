@@ -55,33 +55,34 @@ fn words(pid: i32) -> Vec<Vec<u8>> {
 
 /// The living processes of wpm in `home`, by role.
 ///
-/// A child that has not executed its app yet looks like its shim, but has made itself the leader of a
-/// session: it is the app already and not counted.
+/// A child that has not executed its app yet looks like its shim, and one that is not a shim yet like
+/// the keeper: they are what they are about to be, and not counted.
 pub(crate) fn all(home: &Path) -> BTreeMap<Role, Vec<i32>> {
-    use std::os::unix::ffi::OsStrExt;
     let mut found = BTreeMap::new();
     for pid in pids() {
-        let words = words(pid);
-        if !words.iter().any(|w| w == home.as_os_str().as_bytes()) {
-            continue;
+        if let Some(role) = role(pid, home) {
+            found.entry(role).or_insert_with(Vec::new).push(pid);
         }
-        let Some(stat) = stat(pid).filter(|s| s.state != 'Z' && s.state != 'X') else { continue };
-        let is = |word: &str| words.iter().any(|w| w == word.as_bytes());
-        let role = if is("__daemon") {
-            Role::Daemon
-        } else if stat.comm.starts_with("wpm:") {
-            if stat.session == stat.pid {
-                continue;
-            }
-            Role::Shim
-        } else if is("__keeper") {
-            Role::Keeper
-        } else {
-            continue;
-        };
-        found.entry(role).or_insert_with(Vec::new).push(pid);
     }
     found
+}
+
+/// What a process is, if it lives and is one of wpm's in `home`.
+fn role(pid: i32, home: &Path) -> Option<Role> {
+    use std::os::unix::ffi::OsStrExt;
+    let words = words(pid);
+    let is = |word: &[u8]| words.iter().any(|w| w == word);
+    let stat = stat(pid).filter(|s| is(home.as_os_str().as_bytes()) && s.state != 'Z' && s.state != 'X')?;
+    let parent = self::stat(stat.parent).map(|s| s.comm).unwrap_or_default();
+    if is(b"__daemon") {
+        Some(Role::Daemon)
+    } else if stat.comm.starts_with("wpm:") {
+        (stat.session != stat.pid && !parent.starts_with("wpm:")).then_some(Role::Shim)
+    } else if is(b"__keeper") {
+        (stat.comm == "wpm-keeper" && parent != "wpm-keeper").then_some(Role::Keeper)
+    } else {
+        None
+    }
 }
 
 /// Whether it is a command that this test has typed.
@@ -96,9 +97,15 @@ pub(crate) fn apps(world: &World) -> Vec<i32> {
     world.processes().into_iter().filter(|pid| !is_own(pid) && !is_command(*pid)).collect()
 }
 
-/// Kills without waiting for the end.
-pub(crate) fn kill(pid: i32) -> bool {
-    Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+/// Kills without waiting for the end, if it is still one of wpm's own: stopped first, it cannot become
+/// an app between the look and the blow.
+pub(crate) fn kill(pid: i32, home: &Path) -> bool {
+    let send = |signal| Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok());
+    if !send(Signal::STOP) {
+        return false;
+    }
+    let own = role(pid, home).is_some();
+    send(if own { Signal::KILL } else { Signal::CONT }) && own
 }
 
 /// Waits until a process has ended; false: it did not.

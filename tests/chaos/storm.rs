@@ -143,7 +143,7 @@ fn round(world: &World, rows: &[Victims], chance: &mut Chance, looper: &mut Loop
             looper.crash(chance);
         }
         let victims = chance.one_of(rows).expect("some").choose(world, chance);
-        let killed = victims.into_iter().filter(|pid| own::kill(*pid)).count();
+        let killed = victims.into_iter().filter(|pid| own::kill(*pid, &world.home())).count();
         sums.kills += u64::try_from(killed).expect("few");
         sums.blows += u64::from(killed > 0);
         next = Instant::now() + Duration::from_millis(chance.between(GAP_MS.0, GAP_MS.1));

@@ -170,7 +170,7 @@ impl Daemon {
         self.worker_joins(run, instance);
         self.listen_to(run, &link);
         self.last_error_offset.insert(instance, error_offset);
-        self.runs.insert(run, Run::asked(instance, link));
+        self.runs.insert(run, Run::asked(instance, Some(link)));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use wpm_core::{Desired, InstanceId, RestoredApp, RestoredInstance, RestoredRun, RunId};
 use wpm_proto::home::Home;
@@ -26,13 +27,26 @@ use crate::link::Link;
 use crate::run::Run;
 use crate::{clock, convert, launch, leftovers, state_file};
 
+/// Time until a shim that could not take a connection is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What was found of a shim.
+#[derive(Debug)]
+enum Shim {
+    /// It answers on this connection.
+    There(OwnedFd),
+    /// Somebody holds its socket, but there was no connection to be had.
+    Busy,
+    /// Nobody holds its socket, and the app is there: adopt.
+    Gone,
+}
+
 /// A run that goes on.
 #[derive(Debug)]
 struct Live {
     instance: u32,
     run: u64,
-    /// Connection to its shim; `None` = the shim is gone, the app is there: adopt.
-    shim: Option<OwnedFd>,
+    shim: Shim,
     process: Option<(i32, u64)>,
     launched: Option<(u64, u64)>,
     /// Its end is accounted for: only its shim has not been told to go.
@@ -151,20 +165,26 @@ fn find_live(home: &Home, open: &[OpenRun], ended: &BTreeSet<u64>) -> Vec<Live> 
         let name = entry.file_name();
         let Some((instance, run)) = name.to_str().and_then(Home::parse_shim_socket) else { continue };
         let known = open.iter().find(|o| o.run == run);
-        match record::connect_to(&entry.path()) {
-            Ok(shim) => live.push(Live {
-                instance,
-                run,
-                shim: Some(shim),
-                process: known.and_then(|o| o.process),
-                launched: known.and_then(|o| o.launched),
-                over: ended.contains(&run),
-            }),
-            // Refused: nobody holds the socket, which proves that shim and keeper are dead.
-            Err(_) => {
+        let shim = match record::connect_to(&entry.path()) {
+            Ok(shim) => Shim::There(shim),
+            // Nobody holds the socket, which proves that shim and keeper are dead.
+            Err(error) if record::is_deserted(&error) => {
                 drop(std::fs::remove_file(entry.path()));
+                continue;
             }
-        }
+            Err(error) => {
+                tracing::warn!(%error, run, "a shim takes no connection now");
+                Shim::Busy
+            }
+        };
+        live.push(Live {
+            instance,
+            run,
+            shim,
+            process: known.and_then(|o| o.process),
+            launched: known.and_then(|o| o.launched),
+            over: ended.contains(&run),
+        });
     }
     for o in open {
         if live.iter().any(|l| l.run == o.run) {
@@ -176,7 +196,7 @@ fn find_live(home: &Home, open: &[OpenRun], ended: &BTreeSet<u64>) -> Vec<Live> 
             live.push(Live {
                 instance: o.instance,
                 run: o.run,
-                shim: None,
+                shim: Shim::Gone,
                 process: o.process,
                 launched: o.launched,
                 over: false,
@@ -266,15 +286,22 @@ impl Daemon {
         let (instance, run) = (InstanceId(l.instance), RunId(l.run));
         let current = self.core.instance_of(run).is_some();
         let fd = match l.shim {
-            Some(fd) => fd,
-            None if current => match self.adopt(instance, run, l.process) {
+            Shim::There(fd) => fd,
+            Shim::Busy => {
+                let mut held = Run::restored(instance, None, l.process, l.launched.is_some());
+                held.released = !current;
+                self.runs.insert(run, held);
+                self.try_shim_later(run);
+                return;
+            }
+            Shim::Gone if current => match self.adopt(instance, run, l.process) {
                 Ok(fd) => fd,
                 Err(error) => {
                     tracing::error!(%error, run = run.0, "cannot adopt a running app");
                     return;
                 }
             },
-            None => return,
+            Shim::Gone => return,
         };
         let link = match Link::new(fd) {
             Ok(link) => Rc::new(link),
@@ -287,11 +314,9 @@ impl Daemon {
         if current {
             self.worker_joins(run, instance);
         } else {
-            // A run that nobody wants: an ended one whose shim was not told, or a leftover.
-            drop(link.try_send(&ToShim::KillTree.encode(), &[]));
-            drop(link.try_send(&ToShim::Release.encode(), &[]));
+            dismiss(&link);
         }
-        let mut held = Run::restored(instance, link, l.process, l.launched.is_some());
+        let mut held = Run::restored(instance, Some(link), l.process, l.launched.is_some());
         held.released = !current;
         self.runs.insert(run, held);
     }
@@ -318,6 +343,15 @@ impl Daemon {
         Ok(ours)
     }
 
+    /// Connects to a shim a little later.
+    fn try_shim_later(&self, id: RunId) {
+        let inbox = self.inbox.clone();
+        let _task = tokio::task::spawn_local(async move {
+            tokio::time::sleep(BUSY_PAUSE).await;
+            let _gone = inbox.send(Message::Lost(id));
+        });
+    }
+
     /// The connection to a shim ended: it is done, or it was killed and the keeper makes another.
     pub(crate) fn shim_lost(&mut self, id: RunId) {
         let Some(run) = self.runs.get_mut(&id) else { return };
@@ -325,12 +359,18 @@ impl Daemon {
         run.stdin = None;
         let (instance, process, released) = (run.instance, run.process, run.released);
         let found = record::connect_to(&self.home.shim_socket(instance.0, id.0));
-        if self.core.instance_of(id).is_none() && released && found.is_err() {
-            self.runs.remove(&id);
-            return;
-        }
+        let unwanted = self.core.instance_of(id).is_none() && released;
         let connected = match found {
             Ok(fd) => Ok(fd),
+            Err(error) if !record::is_deserted(&error) => {
+                tracing::warn!(%error, run = id.0, "a shim takes no connection now");
+                self.try_shim_later(id);
+                return;
+            }
+            Err(_) if unwanted => {
+                self.runs.remove(&id);
+                return;
+            }
             Err(error) => match process {
                 Some((pid, start_time)) if procfs::start_time(pid) == Some(start_time) => {
                     self.adopt(instance, id, process)
@@ -343,6 +383,9 @@ impl Daemon {
                 tracing::warn!(run = id.0, "a shim was lost and replaced");
                 let link = Rc::new(link);
                 self.listen_to(id, &link);
+                if unwanted {
+                    dismiss(&link);
+                }
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.link = Some(link);
                 }
@@ -366,6 +409,12 @@ impl Daemon {
     pub(crate) fn keeper_lost(&mut self) {
         self.keeper_gone = true;
     }
+}
+
+/// Ends a run that nobody wants: an ended one whose shim was not told, or a leftover.
+fn dismiss(link: &Link) {
+    drop(link.try_send(&ToShim::KillTree.encode(), &[]));
+    drop(link.try_send(&ToShim::Release.encode(), &[]));
 }
 
 fn restored_instance(

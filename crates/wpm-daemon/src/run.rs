@@ -48,10 +48,10 @@ struct Told {
 
 impl Run {
     /// A run that was just asked for.
-    pub(crate) const fn asked(instance: InstanceId, link: Rc<Link>) -> Self {
+    pub(crate) const fn asked(instance: InstanceId, link: Option<Rc<Link>>) -> Self {
         Self {
             instance,
-            link: Some(link),
+            link,
             shim_pid: 0,
             stdin: None,
             told: Told {
@@ -72,7 +72,7 @@ impl Run {
     /// A run of an earlier daemon, of which the journal tells so much.
     pub(crate) fn restored(
         instance: InstanceId,
-        link: Rc<Link>,
+        link: Option<Rc<Link>>,
         process: Option<(i32, u64)>,
         launched: bool,
     ) -> Self {
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn each_fact_is_told_once_whatever_is_repeated() {
-        let mut run = Run::asked(InstanceId(0), link());
+        let mut run = Run::asked(InstanceId(0), Some(link()));
         assert_eq!(run.take(&report(Phase::Preparing, None, false)), []);
         let registered = Event::Registered { pid: 3, start_time: 4 };
         assert_eq!(run.take(&report(Phase::AtGate, None, false)), [registered]);
@@ -191,7 +191,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_run_that_ended_unseen_tells_everything_at_once() {
-        let mut run = Run::asked(InstanceId(0), link());
+        let mut run = Run::asked(InstanceId(0), Some(link()));
         let mut ended = report(Phase::Ended, Some(End::Signal { signal: 9, core: false }), true);
         (ended.running_since_ms, ended.ended_at_ms) = (1000, 1250);
         let events = run.take(&ended);
@@ -201,7 +201,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_failed_stage_is_not_a_launch() {
-        let mut run = Run::asked(InstanceId(0), link());
+        let mut run = Run::asked(InstanceId(0), Some(link()));
         let end = End::NotStarted { stage: Stage::Exec, errno: 2 };
         let events = run.take(&report(Phase::Ended, Some(end), true));
         assert!(!events.contains(&Event::Launched));

@@ -21,8 +21,9 @@ use crate::contract::MAX_FDS;
 
 /// Longest path that fits into a socket address.
 const ADDRESS_MAX: usize = 107;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 16;
+/// Connections that may wait to be accepted. As many as the system allows: each daemon that dies leaves
+/// one behind, and a shim that is busy must not look like one that is gone.
+const BACKLOG: i32 = 4096;
 /// Room for [`MAX_FDS`] descriptors beside a record.
 const CONTROL: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
@@ -90,13 +91,19 @@ pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
 /// Connects to the socket at `path`; the connection is non-blocking.
 ///
 /// # Errors
-/// `ConnectionRefused` or `NotFound` prove that nobody listens there now.
+/// Those that [`is_deserted`] knows prove that nobody listens there; any other says nothing of that.
 pub fn connect_to(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let (address, _folder) = address(path)?;
     rustix::net::connect(&socket, &address)?;
     Ok(socket)
+}
+
+/// Whether a failed connection proves that nobody holds the socket. A full backlog (`WouldBlock`) or a
+/// lack of descriptors does not.
+pub fn is_deserted(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
 
 /// Takes the next waiting connection.

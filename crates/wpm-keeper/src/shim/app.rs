@@ -215,13 +215,21 @@ impl Shim {
         if !gone && !self.app.ready && self.app.grace_until.is_none() {
             return;
         }
+        let there = procfs::stat(slot.pid()).filter(|s| s.start_time == slot.start_time());
+        if there.is_some_and(|s| !s.is_zombie()) {
+            // It lives, whatever made this shim look: an end is never concluded from anything else.
+            self.app.grace_until = None;
+            if gone {
+                self.app.pidfd = PidFd::open_checked(slot.pid(), slot.start_time()).ok();
+                self.app.look_at = self.app.pidfd.is_none().then_some(now + TREE_LOOK_MS);
+            }
+            return;
+        }
         let until = *self.app.grace_until.get_or_insert(now + KEEPER_GRACE_MS);
         if now < until && !gone {
             return;
         }
-        let zombie = procfs::stat(slot.pid())
-            .filter(|s| s.start_time == slot.start_time() && s.is_zombie())
-            .map(|s| end_of_status(s.exit_code));
+        let zombie = there.map(|s| end_of_status(s.exit_code));
         let end = match (zombie, &self.app.pidfd) {
             (Some(end), _) => end,
             (None, Some(fd)) => fd.end_after_reaping().unwrap_or(End::Unknown),
