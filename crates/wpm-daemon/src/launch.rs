@@ -81,7 +81,10 @@ pub(crate) fn describe(
     let mut env = spec.instance_env(index, id);
     let home_text = home.path().to_string_lossy().into_owned();
     env.insert(wpm_proto::env::HOME.to_owned(), home_text);
-    env.insert(wpm_proto::env::RUN.to_owned(), run.0.to_string());
+    env.insert(
+        wpm_proto::env::RUN.to_owned(),
+        wpm_sys::start::run_mark(run.0, home.path().as_os_str().as_bytes()),
+    );
     for (name, value) in
         [("pm_out_log_path", &files.out), ("pm_err_log_path", &files.err), ("pm_pid_path", &files.pid)]
     {

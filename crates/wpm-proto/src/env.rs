@@ -22,7 +22,7 @@ pub const KEEPER_FD: &str = "WPM_KEEPER_FD";
 
 /// Index of the instance, set for every app.
 pub const INSTANCE: &str = "WPM_INSTANCE";
-/// Number of the run, set for every app: processes that left its tree are known by it.
+/// Run and home (`RUN@HOME`), set for every app: processes that left its tree are known by it.
 pub const RUN: &str = "WPM_RUN";
 /// Index of the instance as pm2 names it, set where instances were asked for.
 pub const NODE_APP_INSTANCE: &str = "NODE_APP_INSTANCE";

@@ -24,10 +24,16 @@ pub const SHIM_COMMAND: &str = "__shim";
 pub const KEEPER_FD: &str = "WPM_KEEPER_FD";
 /// Environment variable with the soft limit of descriptors before the keeper raised it.
 pub const DESCRIPTORS_SOFT: &str = "WPM_NOFILE_SOFT";
-/// Environment variable of an app with the number of its run, by which its processes are known.
+/// Environment variable of an app by which its processes are known; see [`run_mark`].
 pub const RUN_VARIABLE: &str = "WPM_RUN";
 /// File in the home that takes what keeper and daemon say.
 pub const LOG_NAME: &str = "daemon.log";
+
+/// Value of [`RUN_VARIABLE`]: the run and its home. Numbers of runs begin with the time at which a daemon
+/// was started, so two homes may well have the same.
+pub fn run_mark(run: u64, home: &[u8]) -> String {
+    format!("{run}@{}", String::from_utf8_lossy(home))
+}
 
 fn text(bytes: &[u8]) -> io::Result<CString> {
     CString::new(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())

@@ -9,7 +9,7 @@
 use wpm_sys::process;
 use wpm_sys::procfs;
 use wpm_sys::signals::{KILL, STOP};
-use wpm_sys::start::RUN_VARIABLE;
+use wpm_sys::start::{RUN_VARIABLE, run_mark};
 
 use super::Shim;
 
@@ -88,7 +88,8 @@ fn members(shim: &Shim) -> Vec<i32> {
             }
         }
     }
-    for pid in procfs::with_variable(format!("{RUN_VARIABLE}={}", shim.wires.run.0).as_bytes()) {
+    let mark = run_mark(shim.wires.run.0, &shim.facts.home);
+    for pid in procfs::with_variable(format!("{RUN_VARIABLE}={mark}").as_bytes()) {
         if !found.contains(&pid) {
             found.push(pid);
         }

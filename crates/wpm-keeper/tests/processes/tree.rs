@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{World, eventually, kill_wpm};
 use wpm_sys::contract::{End, Scope, ToShim};
 use wpm_sys::procfs;
+use wpm_sys::start::{RUN_VARIABLE, run_mark};
 
 /// Living processes among those that wrote their pid into the file.
 fn alive(w: &World, file: &str) -> Vec<i32> {
@@ -66,6 +67,28 @@ fn a_replaced_shim_kills_the_tree_as_well() {
     assert_eq!(run.ended(), End::Signal { signal: 9, core: false });
     assert_eq!(alive(&w, "pids"), []);
     run.finish();
+}
+
+#[test]
+fn a_run_of_the_same_number_in_another_home_is_left_alone() {
+    let start = |w: &mut World| {
+        let mut launch = w.launch(&["wait"]);
+        let mark = run_mark(1, &launch.home);
+        launch.env = vec![format!("{RUN_VARIABLE}={mark}").into_bytes()];
+        w.start(launch)
+    };
+    let (mut here, mut there) = (World::new(), World::new());
+    let (mut mine, mut theirs) = (start(&mut here), start(&mut there));
+    let shim = mine.shim();
+    assert!(kill_wpm(shim));
+    mine.until(|r| r.shim_pid != shim);
+    mine.tell(&ToShim::KillTree);
+    mine.until(|r| r.tree_gone);
+    let stat = procfs::stat(theirs.report().pid).expect("it lives");
+    assert!(!stat.is_zombie() && stat.start_time == theirs.report().start_time);
+    mine.finish();
+    theirs.tell(&ToShim::KillTree);
+    theirs.finish();
 }
 
 #[test]
