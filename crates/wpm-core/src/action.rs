@@ -175,6 +175,14 @@ pub enum Outcome {
     Down,
     /// Removed.
     Deleted,
+    /// It ended during its start check as a job that is done: successfully, and it is not to be started
+    /// again.
+    Finished {
+        /// How.
+        exit: Exit,
+        /// Milliseconds after exec.
+        after_ms: u64,
+    },
     /// It ended during its start check.
     Died {
         /// How.

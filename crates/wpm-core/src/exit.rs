@@ -104,7 +104,12 @@ impl Core {
             return;
         }
         slot.next = verdict(slot, policy, exit, up);
-        self.resolve(id, Want::is_up, &Outcome::Died { exit, after_ms: up.0 });
+        let done = matches!(slot.next, Next::Finish(Exit::Code(code))
+            if code == 0 || policy.stop_exit_codes.contains(&code));
+        let after_ms = up.0;
+        let outcome =
+            if done { Outcome::Finished { exit, after_ms } } else { Outcome::Died { exit, after_ms } };
+        self.resolve(id, Want::is_up, &outcome);
     }
 
     /// Nothing of the tree is left.

@@ -267,7 +267,7 @@ impl Core {
         }
         let changed = *reload.old != *reload.new;
         match (&ended.outcome, reload.back) {
-            (Outcome::Up { .. } | Outcome::Restarted { .. }, false) => {
+            (Outcome::Up { .. } | Outcome::Restarted { .. } | Outcome::Finished { .. }, false) => {
                 reload.done.push(id);
                 self.report(ticket, ended);
             }

@@ -92,6 +92,9 @@ impl Daemon {
             Core::Up { pid } => Outcome::Up { pid: *pid },
             Core::Down => Outcome::Down,
             Core::Deleted => Outcome::Deleted,
+            Core::Finished { exit, after_ms } => {
+                Outcome::Finished { exit: convert::saved_exit(*exit), after_ms: *after_ms }
+            }
             Core::Died { exit, after_ms } => {
                 let (error_file, error_offset) = self.error_output(o.instance);
                 Outcome::Died {

@@ -110,6 +110,13 @@ pub enum Outcome {
     Down,
     /// Out of the list.
     Deleted,
+    /// Ended within its start check as a job that is done and is not started again.
+    Finished {
+        /// How.
+        exit: SavedExit,
+        /// Milliseconds after exec.
+        after_ms: u64,
+    },
     /// Ended within its start check.
     Died {
         /// How.

@@ -117,7 +117,12 @@ fn hints(app: &str) -> String {
 const fn is_good(outcome: &Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::Up { .. } | Outcome::Restarted { .. } | Outcome::Down | Outcome::Deleted | Outcome::Done
+        Outcome::Up { .. }
+            | Outcome::Restarted { .. }
+            | Outcome::Finished { .. }
+            | Outcome::Down
+            | Outcome::Deleted
+            | Outcome::Done
     )
 }
 
@@ -141,6 +146,10 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     let mut parts = Vec::new();
     if up > 0 || died + unspawned + unready > 0 {
         parts.push(of_total(up, "up"));
+    }
+    let finished = count(|outcome| matches!(outcome, Outcome::Finished { .. }));
+    if finished > 0 {
+        parts.push(of_total(finished, "finished"));
     }
     if down > 0 || alive > 0 {
         parts.push(of_total(down, "stopped"));

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
 
 use wpm_proto::home::Home;
 
@@ -63,7 +65,14 @@ impl Samples {
         // Renamed into place: two clients at once must not mix their lines.
         let path = home.cpu_samples();
         let temporary = path.with_extension(std::process::id().to_string());
-        if fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path)).is_err() {
+        let written = fs::File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        if written.and_then(|()| fs::rename(&temporary, &path)).is_err() {
             let _absent = fs::remove_file(&temporary);
         }
     }

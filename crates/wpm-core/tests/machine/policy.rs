@@ -176,16 +176,27 @@ fn ends_that_rest() {
 }
 
 #[test]
-fn an_app_that_finishes_in_its_start_check_died_in_it() {
-    let mut host = Host::new();
-    let mut job = spec("job");
-    job.restart.autorestart = false;
-    let ticket = host.command(start([job]));
-    host.deliver_all();
-    host.end(host.run_of(0), Exit::Code(0));
-    let wpm_core::Reply::Done(outcomes) = host.until_reply(ticket) else { panic!("refused") };
-    assert_eq!(outcomes[0].outcome, Outcome::Died { exit: Exit::Code(0), after_ms: 0 });
-    assert_eq!(host.status(0), "stopped");
+fn a_job_that_ends_in_its_start_check_has_finished_or_failed() {
+    for (codes, exit, finished) in [
+        (vec![], Exit::Code(0), true),
+        (vec![], Exit::Code(3), false),
+        (vec![3], Exit::Code(3), true),
+        (vec![], Exit::Signal(9), false),
+    ] {
+        let mut host = Host::new();
+        let mut job = spec("job");
+        (job.restart.autorestart, job.restart.stop_exit_codes) = (false, codes);
+        let ticket = host.command(start([job]));
+        host.deliver_all();
+        host.end(host.run_of(0), exit);
+        let wpm_core::Reply::Done(outcomes) = host.until_reply(ticket) else { panic!("refused") };
+        let wanted = match finished {
+            true => Outcome::Finished { exit, after_ms: 0 },
+            false => Outcome::Died { exit, after_ms: 0 },
+        };
+        assert_eq!(outcomes[0].outcome, wanted);
+        assert_eq!(host.status(0), "stopped");
+    }
 }
 
 #[test]

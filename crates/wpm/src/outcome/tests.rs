@@ -23,6 +23,9 @@ fn good_outcomes_are_one_line() {
     let up = |index| of(index, Outcome::Up { pid: 1 });
     assert_eq!(said(&[up(0), up(1)]), "web: 2/2 up in 0.4s");
     assert_eq!(said(&[of(0, Outcome::Down)]), "web: 1/1 stopped in 0.4s");
+    let finished = |index| of(index, Outcome::Finished { exit: SavedExit::Code(0), after_ms: 3 });
+    assert_eq!(said(&[finished(0)]), "web: 1/1 finished in 0.4s");
+    assert_eq!(said(&[of(0, Outcome::Up { pid: 1 }), finished(1)]), "web: 1/2 up, 1/2 finished in 0.4s");
     assert_eq!(said(&[of(0, Outcome::Deleted), of(1, Outcome::Deleted)]), "web: 2/2 deleted in 0.4s");
     assert_eq!(said(&[of(0, Outcome::Done), of(1, Outcome::Done)]), "web: asked for (2 instances)");
 }

@@ -73,7 +73,7 @@ pub(crate) struct AppFlags {
     /// File for stderr
     #[arg(short, long, value_name = "FILE", help_heading = "Logs")]
     error: Option<String>,
-    /// One file for both [default: NAME.log in the log folder]
+    /// One file for both [default: NAME-all.log in the log folder]
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, default_missing_value = "", help_heading = "Logs")]
     log: Option<String>,
     /// All instances into the same files
