@@ -61,6 +61,7 @@ look_for_tools() {
     PATH=$PATH:/usr/sbin want redis-server redis-server
     PATH=$PATH:/usr/sbin want nginx nginx
     want strace strace
+    want systemd-analyze systemd
     want shellcheck shellcheck
     want busybox busybox
     want tmux tmux

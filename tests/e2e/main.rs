@@ -2,6 +2,7 @@
 //!
 //! Few and telling: what the pure core decides is tested there, thousands of times faster.
 
+mod boot;
 mod cluster;
 mod life;
 mod output;

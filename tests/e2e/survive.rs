@@ -2,7 +2,7 @@
 
 use crate::world::{World, kill_and_wait};
 
-fn pid_of(world: &World, word: &str) -> i32 {
+pub(crate) fn pid_of(world: &World, word: &str) -> i32 {
     world
         .processes()
         .into_iter()

@@ -20,6 +20,9 @@ use crate::{Error, home as private_home, spawn};
 /// Longest time that an answer may take where the command line says nothing else.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Lost connections after which a request is given up: it may be what kills the daemon.
+const LOSSES: u32 = 3;
+
 /// Whether a daemon is started where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -101,7 +104,7 @@ impl Client {
         let waits = waits(&op);
         let request = Request { id: self.next_id, key: op.changes().then(random_key), op };
         self.next_id += 1;
-        let mut sent_again = false;
+        let (mut sent_again, mut losses) = (false, 0);
         let mut complained = false;
         loop {
             // Before half the time is over without an answer, the daemon may just be slow.
@@ -122,10 +125,12 @@ impl Client {
                 }
                 _ => false,
             };
-            if !again || sent_again || request.op == Op::Kill {
+            if !again || sent_again || matches!(request.op, Op::Kill { .. }) {
                 return outcome;
             }
-            sent_again = true;
+            // More than once: a daemon that is being killed may take a connection and lose it, too.
+            losses += 1;
+            sent_again = losses == LOSSES;
             self.connection = None;
         }
     }
@@ -255,7 +260,7 @@ const fn waits(op: &Op) -> bool {
         | Op::Delete { wait, .. }
         | Op::Scale { wait, .. }
         | Op::Resurrect { wait } => *wait,
-        Op::Kill => true,
+        Op::Kill { .. } => true,
         _ => false,
     }
 }

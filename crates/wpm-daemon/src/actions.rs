@@ -77,7 +77,8 @@ impl Daemon {
                     restarts: i.restarts,
                     exit: i.last_exit,
                     desire: i.desire,
-                    generation: self.generation,
+                    // The list that stays is newer than the ends that the stop brings about.
+                    generation: self.generation - u64::from(self.keep_list),
                 });
                 self.journal(&Fact::End { run: run.0, account }, After::Release(run));
             }
@@ -218,7 +219,10 @@ impl Daemon {
     }
 
     /// Writes the desired state.
-    fn persist(&mut self) {
+    pub(crate) fn persist(&mut self) {
+        if self.keep_list {
+            return;
+        }
         self.generation += 1;
         self.follow_specs();
         let keys = self.recent_keys.make_contiguous();
@@ -230,7 +234,7 @@ impl Daemon {
         self.write_file(Target::State, content, After::State);
     }
 
-    /// Everything is down: forget the list, tell the keeper, end.
+    /// Everything is down: forget the list unless it is to stay, tell the keeper, end.
     fn quit(&mut self) {
         self.quitting = true;
         self.persist();

@@ -99,6 +99,8 @@ pub(crate) struct Daemon {
     pub(crate) events: u64,
     pub(crate) started_ms: u64,
     pub(crate) quitting: bool,
+    /// Whether the list on disk stays as it was before everything was stopped.
+    pub(crate) keep_list: bool,
     pub(crate) cron: Cron,
     pub(crate) clusters: crate::cluster::Clusters,
     pub(crate) recent_keys: VecDeque<String>,
@@ -212,6 +214,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         events: 0,
         started_ms: clock::wall_ms(),
         quitting: false,
+        keep_list: false,
         cron: Cron::default(),
         clusters: crate::cluster::Clusters::default(),
         recent_keys: recovered.recent_keys.clone().into(),

@@ -143,6 +143,10 @@ impl Daemon {
     }
 
     fn dispatch(&mut self, session: SessionId, id: u64, op: Op) -> Option<Body> {
+        if op.changes() {
+            // Whatever comes after a stop that keeps the list makes a new list.
+            self.keep_list = false;
+        }
         let command = match op {
             Op::Ping => return Some(Body::Pong),
             Op::Status => return Some(Body::Daemon { daemon: self.daemon_view() }),
@@ -226,7 +230,13 @@ impl Daemon {
                 Ok(targets) => (Command::Signal { targets, signal }, true),
                 Err(body) => return Some(body),
             },
-            Op::Kill => (Command::StopAll, true),
+            Op::Kill { keep_list } => {
+                if keep_list {
+                    self.persist();
+                }
+                self.keep_list = keep_list;
+                (Command::StopAll, true)
+            }
         };
         let (command, wait) = command;
         self.command(session, id, command, wait, vec![]);

@@ -19,6 +19,7 @@ use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use keeper::Beginning;
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::start;
 
@@ -26,12 +27,22 @@ use wpm_sys::start;
 const CANNOT_START: i32 = 70;
 
 /// Runs the keeper of `home` until it is told to quit. A second keeper of the same home leaves at
-/// once with code 0. `resume` is the number of the descriptor with the state of the program that this
-/// one replaces (`wpm __keeper HOME --resume FD`). `held` are listening sockets that a daemon has saved
-/// from a dead keeper, as `KEY:FD,…` (`wpm __keeper HOME --held LIST`).
-pub fn keeper_main(home: &Path, resume: Option<RawFd>, held: Option<&str>) -> ! {
-    let held = held.map(start::parse_held).unwrap_or_default();
-    let code = match SingleThread::prove().and_then(|proof| keeper::run(proof, home, resume, held)) {
+/// once with code 0. `options` are the words behind the home:
+///
+/// - `--resume FD`: the descriptor with the state of the program that this one replaces;
+/// - `--held KEY:FD,…`: listening sockets that a daemon has saved from a dead keeper;
+/// - `--unit`: a service manager runs it as the main process of a unit.
+pub fn keeper_main(home: &Path, options: &[&str]) -> ! {
+    let beginning = match options {
+        ["--resume", fd] => match fd.parse() {
+            Ok(fd) => Beginning::Resumed(fd),
+            Err(_) => process::exit_now(CANNOT_START),
+        },
+        [start::UNIT_OPTION] => Beginning::Unit,
+        [start::HELD_OPTION, list] => Beginning::Background(start::parse_held(list)),
+        _ => Beginning::Background(vec![]),
+    };
+    let code = match SingleThread::prove().and_then(|proof| keeper::run(proof, home, beginning)) {
         Ok(()) => 0,
         Err(e) => {
             complain(&format!("cannot run the keeper of {}: {e}", home.display()));

@@ -211,7 +211,11 @@ pub enum Op {
     /// Forgets what was saved.
     Cleardump,
     /// Stops every app, then ends daemon and keeper.
-    Kill,
+    Kill {
+        /// The list on disk stays: whoever comes next starts what was running.
+        #[serde(default)]
+        keep_list: bool,
+    },
     /// Replaces the program of daemon, keeper and shims by this executable, under running apps.
     Update {
         /// Absolute path.

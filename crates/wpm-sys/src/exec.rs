@@ -123,7 +123,13 @@ fn close_between(first: RawFd, last: RawFd) {
 }
 
 /// Sets an environment variable of this process.
-pub fn set_env(_proof: crate::process::SingleThread, name: &str, value: &str) {
+pub fn set_env(_proof: crate::process::SingleThread, name: &str, value: impl AsRef<std::ffi::OsStr>) {
     // SAFETY: the proof says that no other thread reads the environment.
     unsafe { std::env::set_var(name, value) };
+}
+
+/// Removes an environment variable of this process.
+pub fn remove_env(_proof: crate::process::SingleThread, name: &str) {
+    // SAFETY: as above.
+    unsafe { std::env::remove_var(name) };
 }

@@ -26,4 +26,5 @@ pub mod signals;
 pub mod slot;
 pub mod splice;
 pub mod start;
+pub mod unit;
 pub mod users;

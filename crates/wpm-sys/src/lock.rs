@@ -13,12 +13,48 @@ use std::path::Path;
 /// # Errors
 /// When the file cannot be made.
 pub fn for_life(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) if is_still(&file, path) => return Ok(Some(file)),
+            // Its holder has taken it away meanwhile: the name is free for another.
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(std::fs::TryLockError::Error(e)) => return Err(e),
+        }
+    }
+}
+
+/// Waits until nobody has the lock file at `path`, however long that takes, and takes it for the life of
+/// the returned file. `None`: its holder has taken the file away, because its work is done.
+///
+/// # Errors
+/// When the file cannot be made or the system refuses to wait.
+pub fn wait_for_life(path: &Path) -> io::Result<Option<File>> {
+    let file = open(path)?;
+    file.lock()?;
+    Ok(is_still(&file, path).then_some(file))
+}
+
+/// Takes the lock's file away while it is held: whoever waits for it learns that it is not wanted.
+pub fn take_away(held: &File, path: &Path) {
+    if is_still(held, path) {
+        // A file that stays only lets the next one wait in vain.
+        drop(std::fs::remove_file(path));
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let file = File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(e)) => Err(e),
+    File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+/// Whether the name still means this file.
+fn is_still(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(named)) => (ours.dev(), ours.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 
@@ -60,6 +96,29 @@ pub fn release(file: impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_waits_learns_whether_the_lock_was_left_or_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l");
+        for taken_away in [false, true] {
+            let held = for_life(&path).unwrap().unwrap();
+            let waiting = std::thread::spawn({
+                let path = path.clone();
+                move || wait_for_life(&path).unwrap().is_some()
+            });
+            if taken_away {
+                std::fs::remove_file(&path).unwrap();
+            }
+            drop(held);
+            // Where it was taken away before the other had opened it, the other holds a new one.
+            assert!(waiting.join().unwrap() || taken_away);
+        }
+        let held = for_life(&path).unwrap().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(for_life(&path).unwrap().is_some(), "the name is free");
+        drop(held);
+    }
 
     #[test]
     fn one_holder_at_a_time() {

@@ -4,6 +4,7 @@
 //! finds the lock held and leaves. Invariant: the keeper is nobody's descendant.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +17,8 @@ use crate::{exec, limits, signals};
 pub const KEEPER_COMMAND: &str = "__keeper";
 /// Option of it: descriptors that it shall hold.
 pub const HELD_OPTION: &str = "--held";
+/// Option of it: a service manager runs it as the main process of a unit.
+pub const UNIT_OPTION: &str = "--unit";
 /// Hidden command that runs the daemon.
 pub const DAEMON_COMMAND: &str = "__daemon";
 /// Hidden command that a shim becomes when it is upgraded.
@@ -48,9 +51,7 @@ fn text(bytes: &[u8]) -> io::Result<CString> {
 ///
 /// `held` are descriptors that the keeper gets with their names: what a dead keeper had held.
 pub fn spawn_keeper(exe: &Path, home: &Path, held: &[(u64, BorrowedFd<'_>)]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let null = std::fs::File::open("/dev/null")?;
-    let log = std::fs::File::options().create(true).append(true).mode(0o600).open(home.join(LOG_NAME))?;
+    let (null, log) = streams(home)?;
     let path = text(exe.as_os_str().as_bytes())?;
     let list: Vec<String> = held.iter().map(|(key, fd)| format!("{key}:{}", fd.as_raw_fd())).collect();
     let mut args = vec![text(b"wpm")?, text(KEEPER_COMMAND.as_bytes())?, text(home.as_os_str().as_bytes())?];
@@ -89,6 +90,26 @@ pub fn parse_held(list: &str) -> Vec<(u64, RawFd)> {
         .filter_map(|one| one.split_once(':'))
         .filter_map(|(k, fd)| Some((k.parse().ok()?, fd.parse().ok()?)))
         .collect()
+}
+
+/// What stands for a terminal: nothing to read, and the log of the home.
+fn streams(home: &Path) -> io::Result<(File, File)> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let log = File::options().create(true).append(true).mode(0o600).open(home.join(LOG_NAME))?;
+    Ok((File::open("/dev/null")?, log))
+}
+
+/// Gives this process stdin from `/dev/null` and the home's `daemon.log` as stdout and stderr, as
+/// [`spawn_keeper`] does: for one that a service manager has started.
+///
+/// # Errors
+/// When the log cannot be opened.
+pub fn use_log(home: &Path) -> io::Result<()> {
+    let (null, log) = streams(home)?;
+    for (fd, number) in [(&null, 0), (&log, 1), (&log, 2)] {
+        exec::put(fd.as_raw_fd(), number)?;
+    }
+    Ok(())
 }
 
 const FAILED: i32 = 127;

@@ -1,10 +1,12 @@
-//! The hidden entries: `__keeper`, `__shim`, `__daemon` and `__self-test`.
+//! The hidden entries: `__keeper`, `__shim`, `__daemon`, `__unit` and `__self-test`.
 //!
 //! Only tells which crate goes on.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+
+use wpm_proto::home::Home;
 
 /// Runs the hidden entry that the command line names, if it names one.
 pub(crate) fn hidden() -> Option<ExitCode> {
@@ -15,10 +17,18 @@ pub(crate) fn hidden() -> Option<ExitCode> {
         b"__keeper" => {
             let home = arguments.next()?;
             let rest: Vec<_> = arguments.collect();
-            let held = option(&rest, "--held");
-            wpm_keeper::keeper_main(Path::new(&home), descriptor(&rest), held)
+            let words: Vec<&str> = rest.iter().filter_map(|word| word.to_str()).collect();
+            if words == ["--unit"]
+                && let Err(error) = wpm_client::home::prepare(&Home::new(&home))
+            {
+                // The others are started by somebody who has looked at the home.
+                crate::output::say(&format!("wpm: {error}"));
+                return Some(ExitCode::from(wpm_proto::ExitCode::DaemonUnreachable as u8));
+            }
+            wpm_keeper::keeper_main(Path::new(&home), &words)
         }
         b"__self-test" => Some(self_test()),
+        b"__unit" => Some(crate::boot::hook::run(arguments)),
         b"__shim" => wpm_keeper::shim_main(descriptor(&arguments.collect::<Vec<_>>())?),
         _ => None,
     }

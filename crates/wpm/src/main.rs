@@ -5,6 +5,7 @@
 //! and daemon carry none of it.
 
 mod appfile;
+mod boot;
 mod cli;
 mod complete;
 mod context;

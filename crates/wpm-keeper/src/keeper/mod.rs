@@ -5,6 +5,7 @@
 //! needs to be replaced — pipes, socket, slot, launch description — the keeper holds a copy of.
 
 mod daemon;
+mod second;
 mod spawn;
 mod upgrade;
 
@@ -18,7 +19,7 @@ use wpm_sys::contract::{End, MAX_RECORD, Phase, ToKeeper};
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
-use wpm_sys::{clock, exec, limits, lock, peer, record, start};
+use wpm_sys::{clock, exec, limits, lock, peer, record, start, unit};
 
 use crate::wires::Wires;
 use daemon::Daemon;
@@ -62,42 +63,67 @@ pub(crate) struct Keeper {
     /// Listening sockets that daemons have given into its care, by name.
     held: Vec<(u64, OwnedFd)>,
     quitting: bool,
+    /// Whether the service manager, if there is one, knows that the daemon is up.
+    announced: bool,
+}
+
+/// How a keeper begins.
+#[derive(Debug)]
+pub(crate) enum Beginning {
+    /// In place of another program, whose state is behind this descriptor.
+    Resumed(RawFd),
+    /// As the main process of a service manager's unit.
+    Unit,
+    /// In the background, with sockets that a daemon has saved from a dead keeper.
+    Background(Vec<(u64, RawFd)>),
 }
 
 /// Runs the keeper until it has been told to quit and no run is left.
-pub(crate) fn run(
-    proof: SingleThread,
-    home: &Path,
-    resume: Option<RawFd>,
-    held: Vec<(u64, RawFd)>,
-) -> io::Result<()> {
-    let mut keeper = match resume {
-        Some(fd) => Keeper::resume(proof, home, fd)?,
-        None => match Keeper::start(proof, home, held)? {
-            Some(keeper) => keeper,
-            None => return Ok(()),
-        },
+pub(crate) fn run(proof: SingleThread, home: &Path, beginning: Beginning) -> io::Result<()> {
+    let started = match beginning {
+        Beginning::Resumed(fd) => Some(Keeper::resume(proof, home, fd)?),
+        Beginning::Unit => {
+            exec::close_from(3);
+            start::use_log(home)?;
+            unit::adopt(proof);
+            second::take_place(home)?.map(|lock| Keeper::start(proof, home, lock, vec![])).transpose()?
+        }
+        Beginning::Background(held) => {
+            let mut keep: Vec<RawFd> = held.iter().map(|(_, fd)| *fd).collect();
+            exec::close_all_but(&mut keep);
+            let held =
+                held.into_iter().filter_map(|(key, fd)| Some((key, exec::inherited(fd).ok()?))).collect();
+            let lock = lock::for_life(&home.join(LOCK_NAME))?;
+            lock.map(|lock| Keeper::start(proof, home, lock, held)).transpose()?
+        }
     };
+    let Some(mut keeper) = started else { return Ok(()) };
     process::set_name("wpm-keeper");
     process::become_subreaper()?;
     keeper.serve()
 }
 
+/// Writes the process id, for people.
+fn note_pid(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, format!("{}\n", process::own_pid()).as_bytes())
+}
+
 impl Keeper {
-    /// Becomes the keeper of `home`, unless it has one.
-    fn start(proof: SingleThread, home: &Path, held: Vec<(u64, RawFd)>) -> io::Result<Option<Self>> {
-        let mut keep: Vec<RawFd> = held.iter().map(|(_, fd)| *fd).collect();
-        exec::close_all_but(&mut keep);
-        let held = held.into_iter().filter_map(|(key, fd)| Some((key, exec::inherited(fd).ok()?))).collect();
-        let Some(lock) = lock::for_life(&home.join(LOCK_NAME))? else { return Ok(None) };
-        write_pid(&home.join(PID_NAME))?;
+    /// Becomes the keeper of `home`.
+    fn start(proof: SingleThread, home: &Path, lock: File, held: Vec<(u64, OwnedFd)>) -> io::Result<Self> {
+        note_pid(&home.join(PID_NAME))?;
         // A daemon that starts a keeper has the raised limit already; the variable tells the real one.
         let told = std::env::var(start::DESCRIPTORS_SOFT).ok().and_then(|v| v.parse().ok());
         let raised = limits::raise_descriptors();
         let descriptors_soft = told.unwrap_or(raised);
         exec::set_env(proof, start::DESCRIPTORS_SOFT, &descriptors_soft.to_string());
         exec::set_env(proof, start::KEEPER_FD, "3");
-        Ok(Some(Self {
+        // One that a daemon or a shim has started tells the manager that the old one is not the main
+        // process any more.
+        unit::tell(&format!("MAINPID={}", process::own_pid()));
+        Ok(Self {
             proof,
             home: home.as_os_str().as_bytes().to_vec(),
             lock,
@@ -108,7 +134,13 @@ impl Keeper {
             runs: Vec::new(),
             held,
             quitting: false,
-        }))
+            announced: false,
+        })
+    }
+
+    /// A file of the home.
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        Path::new(std::ffi::OsStr::from_bytes(&self.home)).join(name)
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -117,6 +149,8 @@ impl Keeper {
             let now = clock::monotonic_ms();
             self.replace_due(now);
             if self.quitting && self.runs.is_empty() {
+                // Tells one that waits for the lock that it is not wanted.
+                lock::take_away(&self.lock, &self.path(LOCK_NAME));
                 return Ok(());
             }
             if self.daemon.is_due(now) {
@@ -196,10 +230,16 @@ impl Keeper {
                     crate::complain(&format!("the keeper could not execute its new program: {error}"));
                 }
             }
-            ToKeeper::Quit => self.quitting = true,
+            ToKeeper::Quit => {
+                unit::tell("STOPPING=1");
+                self.quitting = true;
+            }
             ToKeeper::Here => {
                 self.daemon.answered();
                 self.daemon.proved();
+                if !std::mem::replace(&mut self.announced, true) {
+                    unit::tell("READY=1");
+                }
             }
         }
     }
@@ -232,14 +272,6 @@ impl Keeper {
             }
         }
     }
-}
-
-/// Writes the file with this process's id, for its user alone.
-fn write_pid(path: &Path) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;
-    writeln!(file, "{}", process::own_pid())
 }
 
 impl Run {

@@ -86,6 +86,7 @@ impl Keeper {
             runs,
             held,
             quitting,
+            announced: true,
         })
     }
 }

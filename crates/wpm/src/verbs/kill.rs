@@ -30,7 +30,7 @@ fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
     };
     let ending = Ending::of(&mut client);
     let words = Words { doing: "stopping every app", noun: "no app was in the list", hints: false };
-    let code = carry_out(context, &mut client, Op::Kill, words, None, false)?;
+    let code = carry_out(context, &mut client, Op::Kill { keep_list: false }, words, None, false)?;
     // Whoever comes next must not meet a daemon or keeper that is about to end.
     if ending.wait(PATIENCE) {
         context.note("the daemon has ended");

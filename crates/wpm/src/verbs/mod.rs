@@ -28,8 +28,10 @@ mod scale;
 mod send;
 mod send_signal;
 mod start;
+mod startup;
 mod stop;
 mod targets;
+mod unstartup;
 pub(crate) mod update;
 mod version;
 
@@ -68,6 +70,8 @@ pub(crate) const VERBS: &[Verb] = &[
     ping::VERB,
     update::VERB,
     kill::VERB,
+    startup::VERB,
+    unstartup::VERB,
     doctor::VERB,
     version::VERB,
     completion::VERB,

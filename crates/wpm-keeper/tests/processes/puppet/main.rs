@@ -14,10 +14,7 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let resume = |fd: &str| fd.parse().unwrap();
     match *args.as_slice() {
-        ["__keeper", home] => wpm_keeper::keeper_main(Path::new(home), None, None),
-        ["__keeper", home, "--resume", fd] => {
-            wpm_keeper::keeper_main(Path::new(home), Some(resume(fd)), None)
-        }
+        ["__keeper", home, ref options @ ..] => wpm_keeper::keeper_main(Path::new(home), options),
         ["__shim", "--resume", fd] => wpm_keeper::shim_main(resume(fd)),
         ["__daemon", home] => stand_in(Path::new(home)),
         ["exit", code] => process::exit_now(code.parse().unwrap()),
