@@ -7,6 +7,7 @@ mod cluster;
 mod life;
 mod output;
 mod real;
+mod security;
 mod survive;
 mod talk;
 mod world;

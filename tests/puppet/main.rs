@@ -4,7 +4,7 @@
 //! The connection is its life line: the test's end of it comes to an end exactly when the puppet and
 //! everything that it forked are dead.
 //!
-//! Orders: `exit N`, `print TEXT`, `error TEXT`, `count FROM TO` (numbered lines as fast as
+//! Orders: `exit N`, `print TEXT`, `part TEXT` (no line end), `error TEXT`, `count FROM TO` (numbered lines as fast as
 //! possible), `bytes N` (binary), `ignore NAME`, `fork` (a child that waits), `daemon` (a grandchild
 //! in a session of its own), `read` (one line of standard input), `env NAME`, `cwd`, `args`, `eat MIB`,
 //! `flood TAG MIB_PER_SECOND [both]` and `halt` (see [`flood`]).
@@ -51,6 +51,10 @@ fn obey(verb: &str, rest: &str) -> String {
     match verb {
         "exit" => std::process::exit(rest.parse().expect("a code")),
         "print" => println!("{rest}"),
+        "part" => {
+            print!("{rest}");
+            std::io::stdout().flush().expect("stdout takes it");
+        }
         "error" => eprintln!("{rest}"),
         "count" => {
             let (from, to) = rest.split_once(' ').expect("two numbers");

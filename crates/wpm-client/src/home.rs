@@ -41,6 +41,14 @@ fn locate_from(set: Option<&OsStr>, user_home: impl FnOnce() -> Option<PathBuf>)
 /// When it belongs to someone else, others may write to it, or it is no folder.
 pub fn check(home: &Home) -> Result<bool, Error> {
     let path = home.path();
+    let user = rustix::process::geteuid().as_raw();
+    // A link of one's own may lead to another disk; one of somebody else may lead anywhere tomorrow.
+    if let Ok(link) = fs::symlink_metadata(path)
+        && link.is_symlink()
+        && ![user, 0].contains(&link.uid())
+    {
+        return Err(Error::ForeignHome { path: path.to_owned(), owner: link.uid(), user });
+    }
     let data = match fs::metadata(path) {
         Ok(data) => data,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -49,7 +57,6 @@ pub fn check(home: &Home) -> Result<bool, Error> {
     if !data.is_dir() {
         return Err(Error::file("use", path)(io::ErrorKind::NotADirectory.into()));
     }
-    let user = rustix::process::geteuid().as_raw();
     if data.uid() != user {
         return Err(Error::ForeignHome { path: path.to_owned(), owner: data.uid(), user });
     }
