@@ -118,7 +118,7 @@ impl Keeper {
         let told = std::env::var(start::DESCRIPTORS_SOFT).ok().and_then(|v| v.parse().ok());
         let raised = limits::raise_descriptors();
         let descriptors_soft = told.unwrap_or(raised);
-        exec::set_env(proof, start::DESCRIPTORS_SOFT, &descriptors_soft.to_string());
+        exec::set_env(proof, start::DESCRIPTORS_SOFT, descriptors_soft.to_string());
         exec::set_env(proof, start::KEEPER_FD, "3");
         // One that a daemon or a shim has started tells the manager that the old one is not the main
         // process any more.
