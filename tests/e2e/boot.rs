@@ -192,7 +192,7 @@ fn systemd_takes_the_units() {
     let world = World::new();
     let user = me();
     let unit = format!("etc/systemd/system/wpm-{user}.service");
-    let mut units = vec![written(&world, &["systemd", "-u", &user, "--wait-ip"], &unit)];
+    let mut units = [written(&world, &["systemd", "-u", &user, "--wait-ip"], &unit)];
     if !rustix::process::geteuid().is_root() {
         // A user's own stands elsewhere, and so does root's for this user.
         units[0] = world.dir.path().join("home-unit.service");

@@ -83,9 +83,8 @@ impl Whose {
         })?;
         let root = rustix::process::geteuid().is_root();
         let me = name_of(&rustix::process::geteuid().as_raw().to_string());
-        let owner = match self.user.clone().or_else(|| me.clone()) {
-            Some(owner) => owner,
-            None => return Err(Failure::new(Code::Usage, "your user has no name").help("say -u USER")),
+        let Some(owner) = self.user.clone().or_else(|| me.clone()) else {
+            return Err(Failure::new(Code::Usage, "your user has no name").help("say -u USER"));
         };
         let mine = me.as_ref() == Some(&owner);
         // A user has a manager of its own where it has a session; else root has to write the file.
