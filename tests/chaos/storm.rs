@@ -84,7 +84,11 @@ fn storm(row: &str, rows: &[Victims]) {
             sums.flooded.worst = sums.flooded.worst.max(flooded.worst);
             sums.rounds += 1;
             if let Err(why) = check(&world, &mut apps, &mut looper) {
-                panic!("{why}\n{row}, seed {seed}, {sums:?}; the daemon's log:\n{}", world.log());
+                let journal = world.read("run/journal");
+                panic!(
+                    "{why}\n{row}, seed {seed}, {sums:?}; journal:\n{journal}the daemon's log:\n{}",
+                    world.log()
+                );
             }
         }
         drop(told);

@@ -107,6 +107,13 @@ pub fn with_variable(entry: &[u8]) -> Vec<i32> {
         .collect()
 }
 
+/// Value of an environment variable with which a process was executed.
+pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
+    let env = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = env.split(|b| *b == 0);
+    entries.find_map(|e| e.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).map(<[u8]>::to_vec)
+}
+
 /// Whether descriptor `fd` of a process is open for reading and writing.
 pub fn is_open_both_ways(pid: i32, fd: i32) -> bool {
     let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else { return false };

@@ -23,6 +23,11 @@ pub const RELEASED: u32 = 1;
 pub const KILLING: u32 = 2;
 /// The log files are shared with other runs.
 pub const SHARED: u32 = 4;
+/// A shim of this run has died, and its children fell to the keeper.
+pub const ORPHANED: u32 = 8;
+
+/// Orphans of which a slot has room to tell.
+const ORPHANS: usize = 128;
 
 const SET: u64 = 1 << 63;
 
@@ -34,6 +39,26 @@ pub struct Lane {
     pub untold: AtomicU64,
     /// Milliseconds of `CLOCK_BOOTTIME` since which nothing can be written, 0 = it can.
     pub full_since_ms: AtomicU64,
+}
+
+/// A process of the run that fell to the keeper; pid 0: none yet.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Orphan {
+    start_time: AtomicU64,
+    pid: AtomicI32,
+}
+
+/// Those of a run. Written by the keeper alone, and never taken out: where a process is gone, its place
+/// may be given to another.
+#[derive(Debug)]
+#[repr(C)]
+struct Orphans([Orphan; ORPHANS]);
+
+impl Default for Orphans {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Orphan::default()))
+    }
 }
 
 /// The shared page.
@@ -55,6 +80,9 @@ pub struct Slot {
     pub dropped: AtomicU64,
     /// The two output streams.
     pub lanes: [Lane; 2],
+    /// How often an orphan was added.
+    orphaned: AtomicU32,
+    orphans: Orphans,
 }
 
 impl Slot {
@@ -156,6 +184,33 @@ impl Slot {
         let [user_us, system_us, max_rss_kib] =
             [0, 1, 2].map(|i: usize| self.usage[i].load(Ordering::Relaxed));
         Usage { user_us, system_us, max_rss_kib }
+    }
+
+    /// Notes a process of the run that fell to the keeper. One for which there is no room is left to
+    /// those who look for the session and the variable of the run.
+    pub fn add_orphan(&self, pid: i32, start_time: u64) {
+        let lives = |o: &Orphan| {
+            crate::procfs::start_time(o.pid.load(Ordering::Acquire))
+                == Some(o.start_time.load(Ordering::Acquire))
+        };
+        if let Some(place) = self.orphans.0.iter().find(|o| o.pid.load(Ordering::Acquire) == 0 || !lives(o)) {
+            // Of the old pid and the new start time there is no process.
+            place.start_time.store(start_time, Ordering::Release);
+            place.pid.store(pid, Ordering::Release);
+            self.orphaned.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Those processes and their start times; some may be gone.
+    pub fn orphans(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+        let all = self.orphans.0.iter();
+        all.map(|o| (o.pid.load(Ordering::Acquire), o.start_time.load(Ordering::Acquire)))
+            .filter(|(pid, _)| *pid > 0)
+    }
+
+    /// Changes whenever one is added.
+    pub fn orphan_count(&self) -> u32 {
+        self.orphaned.load(Ordering::Acquire)
     }
 
     /// Whether a flag is set.

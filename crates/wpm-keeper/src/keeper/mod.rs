@@ -5,6 +5,7 @@
 //! needs to be replaced — pipes, socket, slot, launch description — the keeper holds a copy of.
 
 mod daemon;
+mod orphans;
 mod second;
 mod spawn;
 mod upgrade;
@@ -43,8 +44,6 @@ struct Run {
     young_deaths: u32,
     /// When the next replacement is due, where one is held back.
     replace_at: Option<u64>,
-    /// Processes that fell to the keeper when a shim of this run died.
-    orphans: Vec<i32>,
 }
 
 /// The keeper's state.
@@ -247,6 +246,10 @@ impl Keeper {
     /// Reaps every child that has ended: daemon, shims, and apps whose shim had died before.
     fn reap(&mut self) {
         while let Children::Ended(ended) = process::look_at_children() {
+            if !self.daemon.is(ended.pid) {
+                // Before its end is seen: who waits for the last one must know them all.
+                self.note_orphans(ended.pid);
+            }
             self.note_end_of_app(&ended);
             process::reap(ended.pid);
             if self.daemon.is(ended.pid) {
@@ -260,9 +263,8 @@ impl Keeper {
 
     /// If it was the main process of an app: puts its status where the shim finds it, before the
     /// process is really reaped, so that it is lost at no moment.
-    fn note_end_of_app(&mut self, ended: &Ended) {
-        for run in &mut self.runs {
-            run.orphans.retain(|pid| *pid != ended.pid);
+    fn note_end_of_app(&self, ended: &Ended) {
+        for run in &self.runs {
             if run.wires.slot.pid() == ended.pid && run.shim != ended.pid {
                 run.wires.slot.record_end(ended.end, ended.usage, clock::boottime_ms());
                 if run.shim > 0 {

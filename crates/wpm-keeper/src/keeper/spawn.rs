@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use wpm_sys::contract::{End, FromKeeper, RunKey};
 use wpm_sys::process::{self, Ended, Fork};
-use wpm_sys::{clock, exec, procfs, signals};
+use wpm_sys::{clock, exec, signals};
 
 use super::{Keeper, Run};
 use crate::shim::{self, Context, Fresh, Origin};
@@ -103,7 +103,6 @@ impl Keeper {
                     shim_since: clock::monotonic_ms(),
                     young_deaths: 0,
                     replace_at: None,
-                    orphans: Vec::new(),
                 });
                 Ok(())
             }
@@ -125,37 +124,15 @@ impl Keeper {
             drop(self.runs.swap_remove(at));
             return;
         }
-        let strangers = self.strangers();
         let now = clock::monotonic_ms();
         let Some(run) = self.runs.get_mut(at) else { return };
         run.shim = 0;
-        run.orphans.extend(strangers);
         // One that was killed did nothing wrong; one that ended by itself might do so for ever.
         let killed = matches!(ended.end, End::Signal { signal: signals::KILL, .. });
         let young = !killed && now - run.shim_since < YOUNG_MS;
         run.young_deaths = if young { run.young_deaths + 1 } else { 0 };
         let delay = if run.young_deaths > PATIENCE { HELD_BACK_MS } else { 0 };
         run.replace_at = Some(now + delay);
-    }
-
-    /// Children of the keeper that belong to nobody yet: they have just lost their shim.
-    fn strangers(&self) -> Vec<i32> {
-        // The list of a process whose children end meanwhile may lack one: look until it is complete.
-        let (mut children, mut before) = (Vec::new(), usize::MAX);
-        while children.len() != before {
-            before = children.len();
-            procfs::children(process::own_pid(), &mut children);
-            children.sort_unstable();
-            children.dedup();
-        }
-        children.retain(|pid| {
-            !self.daemon.is(*pid)
-                && !self
-                    .runs
-                    .iter()
-                    .any(|r| r.shim == *pid || r.wires.slot.pid() == *pid || r.orphans.contains(pid))
-        });
-        children
     }
 
     /// Forks the replacements that are due.
@@ -175,10 +152,7 @@ impl Keeper {
                 if run.wires.map_again().is_err() {
                     process::exit_now(crate::CANNOT_START);
                 }
-                let origin = Origin::Replacement {
-                    orphans: std::mem::take(&mut run.orphans),
-                    unborn: run.is_unborn(),
-                };
+                let origin = Origin::Replacement { unborn: run.is_unborn() };
                 self.become_shim(run.wires, origin)
             }
             Ok(Fork::Parent(shim)) => {

@@ -32,10 +32,7 @@ impl Keeper {
         for run in &self.runs {
             resume::put_wires(&mut w, &run.wires);
             keep.extend(run.wires.numbers());
-            w.i32(run.shim).u32(u32::try_from(run.orphans.len()).unwrap_or(0));
-            for pid in &run.orphans {
-                w.i32(*pid);
-            }
+            w.i32(run.shim);
         }
         w.u32(u32::try_from(self.held.len()).unwrap_or(0));
         for (key, fd) in &self.held {
@@ -65,11 +62,9 @@ impl Keeper {
             let wires = resume::take_wires(&mut r)?;
             wires.slot.hide_from_children();
             let shim = r.i32().map_err(bad)?;
-            let orphans =
-                (0..r.u32().map_err(bad)?).map(|_| r.i32()).collect::<Result<_, _>>().map_err(bad)?;
             let now = clock::monotonic_ms();
             let replace_at = (shim == 0).then_some(now);
-            runs.push(Run { wires, shim, shim_since: now, young_deaths: 0, replace_at, orphans });
+            runs.push(Run { wires, shim, shim_since: now, young_deaths: 0, replace_at });
         }
         let mut held = Vec::new();
         for _ in 0..r.u32().map_err(bad)? {

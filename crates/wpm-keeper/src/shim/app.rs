@@ -36,8 +36,6 @@ pub(super) struct App {
     pub(super) ready: bool,
     /// No child is left.
     pub(super) childless: bool,
-    /// Descendants that do not descend from the main process any more, with their start times.
-    pub(super) orphans: Vec<(i32, u64)>,
     /// Until when the keeper is given time to tell the status.
     grace_until: Option<u64>,
     /// When to look again.
@@ -63,12 +61,12 @@ impl App {
     }
 
     /// A process that is the keeper's child, or nobody's.
-    pub(super) fn foreign(slot: &Slot, orphans: Vec<(i32, u64)>) -> Self {
+    pub(super) fn foreign(slot: &Slot) -> Self {
         let pidfd = match slot.end() {
             Some(_) => None,
             None => PidFd::open_checked(slot.pid(), slot.start_time()).ok(),
         };
-        Self { pidfd, orphans, ..Self::default() }
+        Self { pidfd, ..Self::default() }
     }
 
     /// When something has to be looked at again, in monotonic milliseconds.
@@ -202,7 +200,9 @@ impl Shim {
         if self.wires.slot.end().is_some() && !self.app.childless {
             self.app.childless = !self.facts.tree || tree::is_foreign_gone(self);
             if !self.app.childless && self.app.look_at.is_none() {
-                self.app.look_at = Some(now + TREE_LOOK_MS);
+                let killing = self.wires.slot.has(KILLING);
+                let pause = if killing { self.app.pause() } else { TREE_LOOK_MS };
+                self.app.look_at = Some(now + pause);
             }
         }
     }

@@ -22,7 +22,7 @@ use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::signals::SignalFd;
 use wpm_sys::slot::RELEASED;
-use wpm_sys::{clock, memfd, procfs};
+use wpm_sys::{clock, memfd};
 
 use crate::pump::Pump;
 use crate::wires::Wires;
@@ -62,8 +62,6 @@ pub(crate) enum Origin {
     Fresh(Fresh),
     /// In place of one that was killed.
     Replacement {
-        /// Descendants of the app that had fallen to the killed shim.
-        orphans: Vec<i32>,
         /// Whether no child had come as far as its gate.
         unborn: bool,
     },
@@ -134,16 +132,14 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
             let app = launching::launch(context, &wires, &mut pump, &fresh);
             (app, Some(fresh.connection))
         }
-        Origin::Replacement { orphans, unborn } => {
+        Origin::Replacement { unborn } => {
             if unborn {
                 // Whatever the dead shim forked, it finds its gate closed: it never runs.
                 wires.slot.record_end(End::Unknown, Usage::default(), clock::boottime_ms());
             }
-            let orphans =
-                orphans.into_iter().filter_map(|pid| Some((pid, procfs::start_time(pid)?))).collect();
-            (App::foreign(&wires.slot, orphans), None)
+            (App::foreign(&wires.slot), None)
         }
-        Origin::Adopted(connection) => (App::foreign(&wires.slot, Vec::new()), Some(connection)),
+        Origin::Adopted(connection) => (App::foreign(&wires.slot), Some(connection)),
     };
     let facts = Facts { home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };
     let shim = Shim {

@@ -72,10 +72,10 @@ fn members(shim: &Shim) -> Vec<i32> {
         found.push(main);
         found.extend(procfs::descendants(main));
     }
-    for (pid, start_time) in &shim.app.orphans {
-        if procfs::start_time(*pid) == Some(*start_time) && !found.contains(pid) {
-            found.push(*pid);
-            found.extend(procfs::descendants(*pid));
+    for (pid, start_time) in slot.orphans() {
+        if procfs::start_time(pid) == Some(start_time) && !found.contains(&pid) {
+            found.push(pid);
+            found.extend(procfs::descendants(pid));
         }
     }
     // The child made itself the leader of a session before it executed; a session lives on without.
@@ -133,5 +133,9 @@ pub(super) fn kill_foreign(shim: &Shim) -> bool {
 
 /// Whether nobody of a foreign tree is left, as far as can be seen.
 pub(super) fn is_foreign_gone(shim: &Shim) -> bool {
-    members(shim).is_empty()
+    let slot = &shim.wires.slot;
+    let known = slot.orphan_count();
+    // The keeper tells of the children that one leaves before it reaps it.
+    let unreaped = |(pid, start_time)| procfs::start_time(pid) == Some(start_time);
+    members(shim).is_empty() && !slot.orphans().any(unreaped) && slot.orphan_count() == known
 }

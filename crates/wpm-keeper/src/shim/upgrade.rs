@@ -36,10 +36,6 @@ impl Shim {
             w.i32(fd);
         }
         w.u64(self.descriptors_soft).i32(self.lonely.keeper()).u8(u8::from(self.app.parent));
-        w.u32(u32::try_from(self.app.orphans.len()).unwrap_or(0));
-        for (pid, start_time) in &self.app.orphans {
-            w.i32(*pid).u64(*start_time);
-        }
         let keep: Vec<RawFd> = self.wires.numbers().into_iter().chain(own).collect();
         resume::hand_over(exe, &[c"wpm", c"__shim"], w, &keep)
     }
@@ -59,15 +55,11 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
     let descriptors_soft = r.u64().map_err(bad)?;
     let keeper = r.i32().map_err(bad)?;
     let parent = r.u8().map_err(bad)? == 1;
-    let orphans = (0..r.u32().map_err(bad)?)
-        .map(|_| Ok((r.i32()?, r.u64()?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(bad)?;
     let signals = SignalFd::open()?;
     let launch = Launch::decode_frame(&memfd::Sealed::map(&wires.launch)?).map_err(io::Error::other)?;
     process::set_name(&launch.title);
     let pump = Pump::new(launch.log, &launch.home, &wires, proof);
-    let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot, orphans) };
+    let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot) };
     let facts =
         Facts { home: launch.home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };
     let shim = Shim {

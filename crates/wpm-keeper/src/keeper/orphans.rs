@@ -1,0 +1,64 @@
+//! Processes of apps that fell to the keeper because their shim has died, and of which run they are.
+//!
+//! Owns finding them and telling them to the shims through the slot. A process falls to the keeper when
+//! its parent ends: the shim, or later one that fell to the keeper before. So they are looked for at each
+//! end, before the dead one is reaped. Invariant: a process is given to a run only where it can be no
+//! other's; one that could be of two is left alone.
+
+use wpm_sys::process;
+use wpm_sys::procfs;
+use wpm_sys::slot::ORPHANED;
+use wpm_sys::start::{RUN_VARIABLE, run_mark};
+
+use super::{Keeper, Run};
+
+impl Keeper {
+    /// Sees to those who have lost their parent by the end of `ended`, a child that is not reaped yet.
+    pub(super) fn note_orphans(&self, ended: i32) {
+        if let Some(run) = self.runs.iter().find(|r| r.shim == ended) {
+            run.wires.slot.set(ORPHANED, true);
+        }
+        for pid in self.strangers(ended) {
+            if let Some((run, start_time)) = self.owner(pid).zip(procfs::start_time(pid)) {
+                run.wires.slot.add_orphan(pid, start_time);
+            }
+        }
+    }
+
+    /// Children of the keeper that are known to no run.
+    fn strangers(&self, ended: i32) -> Vec<i32> {
+        // The list of a process whose children end meanwhile may lack one: look until it is complete.
+        let (mut children, mut before) = (Vec::new(), usize::MAX);
+        while children.len() != before {
+            before = children.len();
+            procfs::children(process::own_pid(), &mut children);
+            children.sort_unstable();
+            children.dedup();
+        }
+        let is_of = |run: &Run, pid: i32| {
+            let slot = &run.wires.slot;
+            run.shim == pid || slot.pid() == pid || slot.orphans().any(|(orphan, _)| orphan == pid)
+        };
+        children.retain(|pid| {
+            *pid != ended && !self.daemon.is(*pid) && !self.runs.iter().any(|r| is_of(r, *pid))
+        });
+        children
+    }
+
+    /// The run of a stranger: by the variable that it was executed with, by its session, or because no
+    /// other run has lost a shim.
+    fn owner(&self, pid: i32) -> Option<&Run> {
+        if let Some(mark) = procfs::variable(pid, RUN_VARIABLE) {
+            return self.runs.iter().find(|r| run_mark(r.wires.run.0, &self.home).as_bytes() == mark);
+        }
+        let session = procfs::stat(pid)?.session;
+        if let Some(run) = self.runs.iter().find(|r| r.wires.slot.pid() == session) {
+            return Some(run);
+        }
+        // Also one whose shim has died and was not reaped yet.
+        let lost =
+            |r: &&Run| r.wires.slot.has(ORPHANED) || procfs::stat(r.shim).is_none_or(|s| s.is_zombie());
+        let mut runs = self.runs.iter().filter(lost);
+        runs.next().filter(|_| runs.next().is_none())
+    }
+}
