@@ -114,6 +114,16 @@ pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
     entries.find_map(|e| e.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).map(<[u8]>::to_vec)
 }
 
+/// Device and inode of everything that a process has open, as far as this user may see it.
+pub fn open_files(pid: i32) -> Vec<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(all) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    all.flatten()
+        .filter_map(|e| std::fs::metadata(e.path()).ok())
+        .map(|data| (data.dev(), data.ino()))
+        .collect()
+}
+
 /// Whether descriptor `fd` of a process is open for reading and writing.
 pub fn is_open_both_ways(pid: i32, fd: i32) -> bool {
     let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else { return false };

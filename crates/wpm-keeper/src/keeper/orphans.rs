@@ -8,6 +8,7 @@
 use wpm_sys::process;
 use wpm_sys::procfs;
 use wpm_sys::slot::ORPHANED;
+use wpm_sys::splice;
 use wpm_sys::start::{RUN_VARIABLE, run_mark};
 
 use super::{Keeper, Run};
@@ -45,14 +46,22 @@ impl Keeper {
         children
     }
 
-    /// The run of a stranger: by the variable that it was executed with, by its session, or because no
-    /// other run has lost a shim.
+    /// The run of a stranger: by the variable that it was executed with, by its session, by a pipe of the
+    /// run that it has open, or because no other run has lost a shim.
     fn owner(&self, pid: i32) -> Option<&Run> {
         if let Some(mark) = procfs::variable(pid, RUN_VARIABLE) {
             return self.runs.iter().find(|r| run_mark(r.wires.run.0, &self.home).as_bytes() == mark);
         }
         let session = procfs::stat(pid)?.session;
         if let Some(run) = self.runs.iter().find(|r| r.wires.slot.pid() == session) {
+            return Some(run);
+        }
+        let open = procfs::open_files(pid);
+        let shares_pipe = |r: &&Run| {
+            let mut pipes = r.wires.pipes.iter().flatten().filter_map(|pipe| splice::identity(pipe).ok());
+            pipes.any(|pipe| open.contains(&pipe))
+        };
+        if let Some(run) = self.runs.iter().find(shares_pipe) {
             return Some(run);
         }
         // Also one whose shim has died and was not reaped yet.

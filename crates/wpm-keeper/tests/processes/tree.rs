@@ -70,6 +70,32 @@ fn a_replaced_shim_kills_the_tree_as_well() {
 }
 
 #[test]
+fn of_two_runs_that_lost_their_shims_at_once_each_keeps_its_own() {
+    let mut w = World::new();
+    let [mut one, mut other] = ["one", "other"].map(|file| {
+        let pids = w.home().join(file);
+        w.start(w.launch(&["still", pids.to_str().unwrap()]))
+    });
+    eventually(|| ["one", "other"].iter().all(|f| w.text(f).lines().collect::<BTreeSet<_>>().len() >= 9));
+    let (all, shims) = (alive(&w, "other"), [one.shim(), other.shim()]);
+    for shim in shims {
+        wpm_sys::process::kill(shim, 19).unwrap();
+    }
+    shims.iter().for_each(|shim| drop(wpm_sys::process::kill(*shim, 9)));
+    one.until(|r| r.shim_pid != shims[0]);
+    other.until(|r| r.shim_pid != shims[1]);
+    one.tell(&ToShim::KillTree);
+    one.until(|r| r.tree_gone);
+    assert_eq!(alive(&w, "one"), []);
+    assert_eq!(alive(&w, "other"), all);
+    other.tell(&ToShim::KillTree);
+    other.until(|r| r.tree_gone);
+    assert_eq!(alive(&w, "other"), []);
+    one.finish();
+    other.finish();
+}
+
+#[test]
 fn a_run_of_the_same_number_in_another_home_is_left_alone() {
     let start = |w: &mut World| {
         let mut launch = w.launch(&["wait"]);
