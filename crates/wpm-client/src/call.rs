@@ -118,6 +118,10 @@ impl Client {
                     self.connection = None;
                     continue;
                 }
+                // It was slow to answer, and has done meanwhile what it was asked for.
+                Err(Error::NoDaemon { .. }) if complained && matches!(request.op, Op::Kill { .. }) => {
+                    return Ok(Body::Outcomes { outcomes: vec![], remarks: vec![] });
+                }
                 // A daemon that is about to end takes nothing; its end is waited for.
                 Err(Error::Refused(error)) if error.code == ErrorCode::ShuttingDown => {
                     self.await_end();
@@ -256,6 +260,8 @@ const fn waits(op: &Op) -> bool {
         | Op::StartKnown { wait, .. }
         | Op::Restart { wait, .. }
         | Op::RestartWith { wait, .. }
+        | Op::Reload { wait, .. }
+        | Op::ReloadWith { wait, .. }
         | Op::Stop { wait, .. }
         | Op::Delete { wait, .. }
         | Op::Scale { wait, .. }

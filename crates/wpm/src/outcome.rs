@@ -226,6 +226,19 @@ fn failures(app: &str, outcomes: &[&InstanceOutcome]) -> Vec<Failure> {
     }
     for outcome in outcomes {
         match &outcome.outcome {
+            Outcome::NotReady { after_ms, error_file, error_offset } => {
+                let label = escape::clean(&label(outcome));
+                let message = format!("{label} was not ready {} after its start", age(*after_ms));
+                let mut failure = Failure::new(Code::Failed, message);
+                let lines = last_lines(error_file, *error_offset);
+                if !error_file.is_empty() {
+                    failure = failure.at(home::shorten(Path::new(error_file)));
+                }
+                if !lines.is_empty() {
+                    failure = failure.excerpt(lines);
+                }
+                failures.push(failure.help("`--listen-timeout` gives it more time"));
+            }
             Outcome::SpawnFailed { stage, errno } => {
                 let cause = std::io::Error::from_raw_os_error(*errno);
                 failures.push(Failure::new(
