@@ -68,8 +68,12 @@ impl<'a> Manager<'a> {
         let tools = self.world.dir.path().join("tools");
         std::fs::create_dir_all(&tools).expect("made");
         let fake = tools.join("systemctl");
-        std::fs::write(&fake, format!("#!/bin/sh\necho '{jobs}'\n")).expect("written");
-        std::fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+        // Written by another process: one that this process forks at the same time for another test would
+        // hold the file open for writing, and nobody could execute it.
+        let text = format!("#!/bin/sh\necho '{jobs}'\n");
+        let write = ["-c", "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"];
+        let written = Command::new("sh").args(write).arg(&fake).arg(text).status().expect("runs");
+        assert!(written.success());
         let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("a path"));
         let mut hook = self.world.command(["__unit", "stop", "wpm-web.service", "system"]);
         let status = hook.env("PATH", path).env("MAINPID", main.to_string()).status().expect("runs");
