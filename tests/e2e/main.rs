@@ -6,6 +6,7 @@ mod boot;
 mod cluster;
 mod life;
 mod output;
+mod ready;
 mod real;
 mod security;
 mod survive;

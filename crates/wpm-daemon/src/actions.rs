@@ -155,11 +155,19 @@ impl Daemon {
         let sockets = self
             .listen_sockets(&app)
             .map_err(|e| CannotLaunch { stage: "binding the shared port", errno: e.raw_os_error() })?;
+        if crate::notify::is_used(&app.spec) {
+            self.listen_for_notes().map_err(|e| CannotLaunch {
+                stage: "binding NOTIFY_SOCKET",
+                errno: e.raw_os_error().unwrap_or(rustix::io::Errno::NAMETOOLONG.raw_os_error()),
+            })?;
+        }
         let prepared = |e: std::io::Error| CannotLaunch {
             stage: Stage::Fork.phrase(),
             errno: e.raw_os_error().unwrap_or(0),
         };
-        let error_offset = std::fs::metadata(launch::os_path(&described.log.err)).map_or(0, |m| m.len());
+        let log_sizes = [&described.log.out, &described.log.err]
+            .map(|path| std::fs::metadata(launch::os_path(path)).map_or(0, |m| m.len()));
+        let error_offset = log_sizes[1];
         let (ours, theirs) = record::pair().map_err(prepared)?;
         let mut beside = self.beside(instance, run, &described.encode(), theirs).map_err(prepared)?;
         for socket in sockets {
@@ -171,7 +179,9 @@ impl Daemon {
         self.worker_joins(run, instance);
         self.listen_to(run, &link);
         self.last_error_offset.insert(instance, error_offset);
-        self.runs.insert(run, Run::asked(instance, Some(link)));
+        let mut asked = Run::asked(instance, Some(link));
+        asked.log_sizes = log_sizes;
+        self.runs.insert(run, asked);
         Ok(())
     }
 

@@ -58,7 +58,14 @@ impl Parsed {
         Ok(Self {
             balance: parsed("balance", app.balance.as_deref())?,
             ready: parsed("ready", app.ready.as_deref())?,
-            health: parsed("health", app.health.as_deref())?,
+            health: match parsed("health", app.health.as_deref())? {
+                Some(Check::Message | Check::Log { .. }) => {
+                    let reason =
+                        "it can be said once only, and health is asked for again and again".to_owned();
+                    return Err(BadField { field: "health", reason });
+                }
+                health => health,
+            },
         })
     }
 }

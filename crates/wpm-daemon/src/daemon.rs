@@ -37,6 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// What tasks tell the loop.
 #[derive(Debug)]
 pub(crate) enum Message {
+    /// A process has said this at `NOTIFY_SOCKET`.
+    Noted(i32, String),
     /// A shim reported.
     Report(RunId, Box<RunReport>, Vec<OwnedFd>),
     /// The connection to a shim ended.
@@ -103,6 +105,8 @@ pub(crate) struct Daemon {
     pub(crate) keep_list: bool,
     pub(crate) cron: Cron,
     pub(crate) clusters: crate::cluster::Clusters,
+    /// Hears what apps say at `NOTIFY_SOCKET`, once one of them uses it.
+    pub(crate) notes: Option<tokio::task::JoinHandle<()>>,
     pub(crate) recent_keys: VecDeque<String>,
     /// Size of each instance's stderr file before its last run.
     pub(crate) last_error_offset: HashMap<InstanceId, u64>,
@@ -217,6 +221,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         keep_list: false,
         cron: Cron::default(),
         clusters: crate::cluster::Clusters::default(),
+        notes: None,
         recent_keys: recovered.recent_keys.clone().into(),
         last_error_offset: HashMap::new(),
         failed_offsets: HashMap::new(),
@@ -385,6 +390,7 @@ impl Daemon {
         match message {
             Message::Report(run, report, fds) => self.report(run, &report, fds),
             Message::Lost(run) => self.shim_lost(run),
+            Message::Noted(pid, text) => self.noted(pid, &text),
             Message::Ipc(run, said) => self.channel_said(run, said),
             Message::IpcEnd(run) => self.channel_ends(run),
             Message::Accepted(accepted) => self.accepted(accepted),
@@ -439,6 +445,9 @@ impl Daemon {
             }
             if matches!(event, Event::Exited { .. } | Event::SpawnFailed { .. } | Event::Cancelled) {
                 self.channel_ends(id);
+                if let Some(run) = self.runs.get_mut(&id) {
+                    (run.probing, run.watchdog) = (None, None);
+                }
             }
             self.core.handle(clock::now(), Input::Event(id, event));
         }

@@ -85,6 +85,9 @@ pub(crate) fn describe(
         wpm_proto::env::RUN.to_owned(),
         wpm_sys::start::run_mark(run.0, home.path().as_os_str().as_bytes()),
     );
+    for (name, value) in crate::notify::variables(home, spec) {
+        env.insert(name.to_owned(), value);
+    }
     for (name, value) in
         [("pm_out_log_path", &files.out), ("pm_err_log_path", &files.err), ("pm_pid_path", &files.pid)]
     {

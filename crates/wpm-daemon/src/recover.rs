@@ -276,6 +276,11 @@ impl Daemon {
             .collect();
         self.core.restore(clock::now(), restored);
         self.follow_specs();
+        if self.core.apps().any(|app| crate::notify::is_used(&app.spec))
+            && let Err(error) = self.listen_for_notes()
+        {
+            tracing::error!(%error, "what apps say at NOTIFY_SOCKET is not heard");
+        }
         for l in runs.into_values().chain(superfluous) {
             self.attach(l);
         }

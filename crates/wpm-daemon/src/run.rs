@@ -11,6 +11,7 @@ use wpm_core::{Event, Exit, InstanceId};
 use wpm_sys::contract::{End, Phase, RunReport};
 
 use crate::link::Link;
+use crate::probe::{LogSizes, Probing};
 
 /// One run, from the spawn request until its shim has gone.
 #[derive(Debug)]
@@ -31,6 +32,12 @@ pub(crate) struct Run {
     pub(crate) opened: bool,
     /// Whether the core has asked for its release.
     pub(crate) released: bool,
+    /// Sizes of its log files before it was started.
+    pub(crate) log_sizes: LogSizes,
+    /// Checks that are made of it.
+    pub(crate) probing: Option<Probing>,
+    /// The time until which it has to say that it is alive.
+    pub(crate) watchdog: Option<Probing>,
     /// Whether an earlier daemon started it, and nothing was heard of it yet.
     pub(crate) inherited: bool,
 }
@@ -65,6 +72,9 @@ impl Run {
             process: None,
             opened: false,
             released: false,
+            log_sizes: [0, 0],
+            probing: None,
+            watchdog: None,
             inherited: false,
         }
     }

@@ -114,6 +114,15 @@ pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
     entries.find_map(|e| e.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).map(<[u8]>::to_vec)
 }
 
+/// Inodes of the sockets that a process has open, as far as this user may see them.
+pub fn sockets(pid: i32) -> Vec<u64> {
+    let Ok(all) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    all.flatten()
+        .filter_map(|e| std::fs::read_link(e.path()).ok())
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect()
+}
+
 /// Device and inode of everything that a process has open, as far as this user may see it.
 pub fn open_files(pid: i32) -> Vec<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;

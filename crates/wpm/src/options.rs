@@ -64,6 +64,18 @@ options! {
     start_check_ms: u64,
     /// Wait for readiness.
     wait_ready: bool,
+    /// Check of readiness.
+    ready: String,
+    /// Check of health.
+    health: String,
+    /// Time between checks of health.
+    health_interval_ms: u64,
+    /// Time after which a check has failed.
+    health_timeout_ms: u64,
+    /// Failed checks in a row until it is restarted.
+    health_failures: u32,
+    /// Time for an old run to finish in a reload.
+    drain_timeout_ms: u64,
     /// How long.
     listen_timeout_ms: u64,
     /// Sockets that are bound once and handed to every instance.

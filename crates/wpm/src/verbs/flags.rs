@@ -160,7 +160,25 @@ pub(crate) struct AppFlags {
     /// Wait until the app says that it is ready
     #[arg(long, help_heading = "Start and stop")]
     wait_ready: bool,
-    /// How long to wait for that
+    /// How it is found out that it is ready: `notify`, `port[:N]`, `tcp:HOST:PORT`, `http://…`, `exec:COMMAND`, `log:REGEX`
+    #[arg(long, value_name = "CHECK", help_heading = "Start and stop")]
+    ready: Option<String>,
+    /// How it is found out that it is still well: the same without `log`, again and again
+    #[arg(long, value_name = "CHECK", help_heading = "Start and stop")]
+    health: Option<String>,
+    /// Time between two checks of health [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
+    health_interval: Option<u64>,
+    /// Time after which a check has failed [default: 3s]
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
+    health_timeout: Option<u64>,
+    /// Failed checks in a row after which it is restarted [default: 3]
+    #[arg(long, value_name = "NUMBER", help_heading = "Start and stop")]
+    health_failures: Option<u32>,
+    /// How long an old run may finish its work in a reload
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
+    drain_timeout: Option<u64>,
+    /// How long to wait until it is ready
     #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Start and stop")]
     listen_timeout: Option<u64>,
     /// A start has succeeded when the app lives so long
@@ -259,6 +277,12 @@ impl AppFlags {
             autostart: self.no_autostart.then_some(false),
             start_check_ms: self.start_check,
             wait_ready: self.wait_ready.then_some(true),
+            ready: self.ready,
+            health: self.health,
+            health_interval_ms: self.health_interval,
+            health_timeout_ms: self.health_timeout,
+            health_failures: self.health_failures,
+            drain_timeout_ms: self.drain_timeout,
             listen_timeout_ms: self.listen_timeout,
             listen: Some(self.listen).filter(|listen| !listen.is_empty()),
             balance: self.balance,

@@ -1,6 +1,6 @@
-//! How a run becomes ready, stays well, and is asked to leave: the daemon's part of it.
+//! How a run is asked to leave: the daemon's part of it.
 //!
-//! Decides nothing: the core says when checks begin and when a run is to drain; what is found out goes
+//! Decides nothing: the core says when a run is to drain; what is found out goes
 //! back to it as events, always through the inbox, since the core is not called while its actions are
 //! being done.
 
@@ -10,18 +10,6 @@ use wpm_sys::contract::{Scope, ToShim};
 use crate::daemon::{Daemon, Message};
 
 impl Daemon {
-    /// Begins the checks of readiness and health of a run that has just come up or was taken back.
-    ///
-    /// What an app says by itself through its channel needs no check: the driver of the channel tells.
-    pub(crate) fn start_checks(&mut self, run: RunId) {
-        let Some(spec) = self.core.spec_of_run(run) else { return };
-        for (what, check) in [("readiness", &spec.ready), ("health", &spec.health)] {
-            if let Some(check) = check {
-                tracing::debug!(run = run.0, %check, "no prober for this check of {what} yet");
-            }
-        }
-    }
-
     /// Has an old run finish what it has begun; a run that cannot be asked has nothing to finish.
     pub(crate) fn drain(&mut self, run: RunId) {
         self.worker_retires(run);

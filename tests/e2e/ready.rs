@@ -1,0 +1,131 @@
+//! Readiness and health: what is looked at, and what follows.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::world::{World, await_text};
+
+/// A web server that counts its runs in a file, says so when it listens, and can be made ill.
+const SERVER: &str = r#"
+import http.server, os, pathlib, socket, sys
+runs = pathlib.Path(__file__).with_suffix(".runs")
+run = len(runs.read_text()) + 1 if runs.exists() else 1
+runs.write_text("x" * run)
+def say(text):
+    if "NOTIFY_SOCKET" in os.environ:
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
+well = True
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        global well
+        well = well and self.path != "/ill"
+        self.send_response(200 if well else 500)
+        self.end_headers()
+    def log_message(self, *words):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer)
+say("STATUS=here\nREADY=1")
+if "WATCHDOG_USEC" in os.environ:
+    say("WATCHDOG=1")
+print(f"run {run} listens", flush=True)
+server.serve_forever()
+"#;
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+}
+
+/// A world with the server as `web.py`, and a port for it.
+fn with_server() -> (World, u16) {
+    let world = World::new();
+    std::fs::write(world.dir.path().join("web.py"), SERVER).expect("written");
+    (world, free_port())
+}
+
+/// Starts `web` with these options; gives exit code and what was said.
+fn start(world: &World, port: u16, options: &[&str]) -> (Option<i32>, String) {
+    let script = world.dir.path().join("web.py");
+    let mut words = vec!["start", script.to_str().expect("utf-8")];
+    words.extend(options);
+    let output = world.command(words).env("PORT", port.to_string()).output().expect("runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn get(port: u16, path: &str) -> String {
+    let mut s = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+    s.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("a timeout");
+    write!(s, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
+    let mut text = String::new();
+    s.read_to_string(&mut text).expect("answered");
+    text
+}
+
+#[test]
+fn a_start_returns_when_the_app_is_ready_in_every_form() {
+    let (world, port) = with_server();
+    let forms = [
+        "port".to_owned(),
+        format!("port:{port}"),
+        format!("tcp:127.0.0.1:{port}"),
+        format!("http://127.0.0.1:{port}/"),
+        "exec:python3 -c \"import os, socket; socket.create_connection(('127.0.0.1', int(os.environ['PORT'])))\""
+            .to_owned(),
+        r"log:^run \d+ listens$".to_owned(),
+        "notify".to_owned(),
+    ];
+    for form in forms {
+        let options = ["--ready", &form, "--start-check", "0", "--listen-timeout", "30s"];
+        let (code, said) = start(&world, port, &options);
+        assert_eq!(code, Some(0), "{form}: {said}");
+        // Without a wait nobody would listen yet: an interpreter needs its time to start.
+        assert!(get(port, "/").starts_with("HTTP/1.0 200"), "{form}");
+        world.run("delete web").ok();
+    }
+}
+
+#[test]
+fn an_app_that_is_ill_is_started_again() {
+    let (world, port) = with_server();
+    let health = format!("http://127.0.0.1:{port}/");
+    let options =
+        ["--ready", "port", "--health", &health, "--health-interval", "50", "--health-failures", "2"];
+    assert_eq!(start(&world, port, &options).0, Some(0));
+    assert!(get(port, "/ill").starts_with("HTTP/1.0 500"));
+    await_text(&world.home().join("logs/web-out.log"), "run 2 listens");
+    assert!(world.log().contains("unhealthy"), "{}", world.log());
+}
+
+#[test]
+fn an_app_that_misses_its_watchdog_is_started_again_also_by_the_next_daemon() {
+    let (world, port) = with_server();
+    assert_eq!(start(&world, port, &["--health", "notify", "--health-interval", "2s"]).0, Some(0));
+    crate::world::kill_and_wait(crate::survive::pid_of(&world, "__daemon"));
+    await_text(&world.home().join("logs/web-out.log"), "run 2 listens");
+    assert!(world.log().contains("watchdog missed"), "{}", world.log());
+}
+
+#[test]
+fn a_reload_to_what_never_becomes_ready_fails_and_shows_its_last_words() {
+    let (world, port) = with_server();
+    assert_eq!(start(&world, port, &["--ready", r"log:run \d+ listens"]).0, Some(0));
+    let broken =
+        "import signal, sys; print('cannot find my database', file=sys.stderr, flush=True); signal.pause()";
+    std::fs::write(world.dir.path().join("web.py"), broken).expect("written");
+    // Longer than any client waits for an answer that needs no waiting.
+    let said = world.run("reload web").fails(1);
+    assert!(said.err.contains("web was not ready 3.0 s after its start"), "{}", said.err);
+    assert!(said.err.contains("cannot find my database"), "{}", said.err);
+}
+
+#[test]
+fn what_is_no_check_is_refused_with_the_reason() {
+    let (world, port) = with_server();
+    for (options, reason) in [
+        (["--ready", "soon"], "`soon` is no check: use one of message, notify"),
+        (["--health", "log:x"], "asked for again and again"),
+        (["--ready", "port:0"], "from 1 to 65535"),
+    ] {
+        let (code, said) = start(&world, port, &options);
+        assert!(code == Some(6) && said.contains(reason), "{code:?} {said}");
+    }
+}
