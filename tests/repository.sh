@@ -104,7 +104,7 @@ wpm-cluster
 wpm-client wpm-proto
 wpm-keeper wpm-sys
 wpm-daemon wpm-core wpm-proto wpm-cluster wpm-sys
-wpm wpm-client wpm-daemon wpm-keeper wpm-proto
+wpm wpm-client wpm-cluster wpm-daemon wpm-keeper wpm-proto
 ALLOWED
 }
 

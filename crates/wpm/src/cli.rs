@@ -33,13 +33,13 @@ pub(crate) struct Verb {
 #[derive(clap::Args)]
 struct Global {
     /// When to use colours
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", display_order = 900)]
     color: When,
     /// No colours
     #[arg(long, global = true, hide = true)]
     no_color: bool,
     /// Say nothing but errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     silent: bool,
 }
 

@@ -5,6 +5,7 @@
 
 mod procfs;
 mod samples;
+mod sockets;
 
 use std::collections::HashMap;
 
@@ -14,6 +15,7 @@ use wpm_proto::view::InstanceView;
 
 use procfs::Process;
 use samples::{Sample, Samples};
+pub use sockets::{Sockets, sockets};
 
 /// What an instance's process tree uses.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -86,25 +88,37 @@ impl Table {
         Self { processes, children }
     }
 
-    /// Sums up the main process, its descendants, and what its shim has inherited from them.
+    /// Sums up the processes of an instance.
     fn tree(&self, instance: &InstanceView) -> Option<Totals> {
-        let main = self.processes.get(&instance.pid)?;
-        if main.start_time != instance.start_time {
+        let pids = self.pids(instance);
+        if pids.is_empty() {
             return None;
+        }
+        let mut totals = Totals::default();
+        for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
+            totals.ticks += process.ticks;
+            totals.memory += process.memory;
+            totals.processes += 1;
+        }
+        Some(totals)
+    }
+
+    /// The main process, its descendants, and what its shim has inherited from them; none of a stranger.
+    fn pids(&self, instance: &InstanceView) -> Vec<i32> {
+        if self.processes.get(&instance.pid).is_none_or(|main| main.start_time != instance.start_time) {
+            return Vec::new();
         }
         let mut todo = vec![instance.pid];
         if instance.shim_pid > 0 {
             let inherited = self.children.get(&instance.shim_pid).into_iter().flatten();
             todo.extend(inherited.filter(|pid| **pid != instance.pid));
         }
-        let mut totals = Totals::default();
-        while let Some(process) = todo.pop().and_then(|pid| self.processes.get(&pid)) {
-            totals.ticks += process.ticks;
-            totals.memory += process.memory;
-            totals.processes += 1;
-            todo.extend(self.children.get(&process.pid).into_iter().flatten());
+        let mut next = 0;
+        while let Some(pid) = todo.get(next).copied() {
+            todo.extend(self.children.get(&pid).into_iter().flatten());
+            next += 1;
         }
-        Some(totals)
+        todo
     }
 }
 

@@ -62,6 +62,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             }
         }
     }
+    add_ports(&mut apps);
     let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
     if describe.json {
         output::json(&json(&apps, &usage, &Value::Null))?;
@@ -71,6 +72,16 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let texts: Vec<String> = apps.iter().map(|app| text(app, &usage, describe.env, now_ms(), look)).collect();
     output::data(&texts.join("\n"))?;
     Ok(ExitCode::Ok)
+}
+
+/// Adds the ports that the kernel knows of to those that workers of a cluster have told.
+fn add_ports(apps: &mut [AppView]) {
+    let sockets = metrics::sockets(apps.iter().flat_map(|app| &app.instances));
+    for instance in apps.iter_mut().flat_map(|app| &mut app.instances) {
+        if let Some(own) = sockets.get(&instance.id).filter(|_| instance.ports.is_empty()) {
+            instance.ports = own.listening.iter().map(ToString::to_string).collect();
+        }
+    }
 }
 
 fn text(app: &AppView, usage: &Usages, with_env: bool, now: u64, look: Look) -> String {
@@ -175,6 +186,9 @@ fn of_instance(instance: &InstanceView, usage: &Usages, now: u64, look: Look) ->
     if let Some(used) = usage.get(&instance.id) {
         let processes = if used.processes == 1 { "" } else { " in its processes" };
         parts.push(format!("{:.1}% CPU, {}{processes}", used.cpu, show_size(used.memory)));
+    }
+    if !instance.ports.is_empty() {
+        parts.push(format!("on {}", escape::clean(&instance.ports.join(", "))));
     }
     parts.push(format!("{} restarts", instance.restarts));
     parts.extend(rows::why(instance));

@@ -15,6 +15,8 @@ mod jlist;
 mod kill;
 mod list;
 mod logs;
+mod nginx;
+mod pick;
 mod pid;
 mod ping;
 mod prettylist;
@@ -58,6 +60,8 @@ pub(crate) const VERBS: &[Verb] = &[
     env::VERB,
     pid::VERB,
     id::VERB,
+    pick::VERB,
+    nginx::VERB,
     jlist::VERB,
     prettylist::VERB,
     flush::VERB,

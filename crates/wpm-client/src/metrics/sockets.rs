@@ -1,0 +1,154 @@
+//! TCP sockets of running apps, from the kernel's tables (proc_pid_net(5)).
+//!
+//! Invariant: a socket counts for an instance only if a process of its tree has it open.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use wpm_proto::view::InstanceView;
+
+use super::Table;
+use super::procfs;
+
+/// What an instance has open.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sockets {
+    /// Addresses on which it listens, each once, in order.
+    pub listening: Vec<SocketAddr>,
+    /// Connections that were made to these ports and are open.
+    pub connections: u64,
+}
+
+/// A line of the kernel's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    local: SocketAddr,
+    listens: bool,
+    inode: u64,
+}
+
+/// Sockets of every instance that runs, by public id.
+pub fn sockets<'a>(instances: impl Iterator<Item = &'a InstanceView>) -> HashMap<u32, Sockets> {
+    let instances: Vec<&InstanceView> = instances.filter(|instance| instance.pid > 0).collect();
+    let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
+    shims.sort_unstable();
+    let table = Table::new(procfs::all(&shims));
+    // Apps of one machine may live in network namespaces of their own; most do not.
+    let mut tables: HashMap<Option<std::path::PathBuf>, Vec<Entry>> = HashMap::new();
+    instances
+        .iter()
+        .map(|instance| {
+            let namespace = std::fs::read_link(format!("/proc/{}/ns/net", instance.pid)).ok();
+            let entries = tables.entry(namespace).or_insert_with(|| entries(instance.pid));
+            let open: HashSet<u64> = table.pids(instance).into_iter().flat_map(inodes).collect();
+            (instance.id, of(entries, &open))
+        })
+        .collect()
+}
+
+fn of(entries: &[Entry], open: &HashSet<u64>) -> Sockets {
+    let own = || entries.iter().filter(|entry| open.contains(&entry.inode));
+    let mut listening: Vec<SocketAddr> = own().filter(|e| e.listens).map(|e| e.local).collect();
+    listening.sort_unstable_by_key(|address| (address.port(), *address));
+    listening.dedup();
+    let connections = own()
+        .filter(|e| !e.listens && listening.iter().any(|address| address.port() == e.local.port()))
+        .count();
+    Sockets { listening, connections: u64::try_from(connections).unwrap_or(u64::MAX) }
+}
+
+fn entries(pid: i32) -> Vec<Entry> {
+    ["tcp", "tcp6"]
+        .iter()
+        .filter_map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).ok())
+        .flat_map(|text| text.lines().skip(1).filter_map(entry).collect::<Vec<_>>())
+        .collect()
+}
+
+/// One that listens or is connected; what is being closed counts for nothing.
+fn entry(line: &str) -> Option<Entry> {
+    let mut fields = line.split_ascii_whitespace();
+    let (local, state, inode) = (fields.nth(1)?, fields.nth(1)?, fields.nth(5)?);
+    let listens = match state {
+        "0A" => true,
+        "01" => false,
+        _ => return None,
+    };
+    Some(Entry { local: address(local)?, listens, inode: inode.parse().ok()? })
+}
+
+/// `0100007F:0BB8`: the address as the words of this machine, the port as a number.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.split_once(':')?;
+    let words: Vec<[u8; 4]> = host
+        .as_bytes()
+        .chunks(8)
+        .map(|word| Some(u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?.to_ne_bytes()))
+        .collect::<Option<_>>()?;
+    let ip = match *words.as_slice() {
+        [four] => IpAddr::V4(Ipv4Addr::from(four)),
+        [a, b, c, d] => {
+            let bytes: [u8; 16] = [a, b, c, d].concat().try_into().ok()?;
+            Ipv6Addr::from(bytes).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// Inodes of the sockets that a process has open.
+fn inodes(pid: i32) -> Vec<u64> {
+    let Ok(all) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    all.flatten()
+        .filter_map(|open| std::fs::read_link(open.path()).ok())
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_lines_are_read() {
+        let line = "   0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0";
+        let read = entry(line).expect("a line");
+        assert_eq!(
+            (read.local.to_string().as_str(), read.listens, read.inode),
+            ("127.0.0.1:3000", true, 12345)
+        );
+        let connected = entry(&line.replace(" 0A ", " 01 ")).expect("a line");
+        assert!(!connected.listens);
+        assert_eq!(entry(&line.replace(" 0A ", " 06 ")), None, "on its way out");
+        let six = "00000000000000000000000001000000:1F90";
+        assert_eq!(address(six).expect("an address").to_string(), "[::1]:8080");
+        assert_eq!(address("nonsense"), None);
+    }
+
+    #[test]
+    fn only_what_the_tree_has_open_counts() {
+        let at = |port: u16, listens, inode| Entry {
+            local: SocketAddr::from(([127, 0, 0, 1], port)),
+            listens,
+            inode,
+        };
+        let entries =
+            [at(80, true, 1), at(80, false, 2), at(80, false, 3), at(5432, false, 4), at(81, true, 5)];
+        let sockets = of(&entries, &HashSet::from([1, 2, 4]));
+        assert_eq!(sockets.listening, [SocketAddr::from(([127, 0, 0, 1], 80))]);
+        assert_eq!(sockets.connections, 1, "one of its own, not the one to a database");
+    }
+
+    #[test]
+    fn a_socket_of_this_process_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let _client = std::net::TcpStream::connect(address).expect("connected");
+        let (_served, _) = listener.accept().expect("accepted");
+        let pid = i32::try_from(std::process::id()).expect("a pid");
+        let entries = entries(pid);
+        let found = of(&entries, &inodes(pid).into_iter().collect());
+        assert!(found.listening.contains(&address), "{found:?}");
+        assert!(found.connections >= 1, "{found:?}");
+    }
+}
