@@ -2,6 +2,7 @@
 //!
 //! Few and telling: what the pure core decides is tested there, thousands of times faster.
 
+mod appfiles;
 mod balance;
 mod boot;
 mod cluster;

@@ -52,6 +52,8 @@ options! {
     instances: String,
     /// Variables of the app.
     env: BTreeMap<String, String>,
+    /// Files of variables; `env` wins over them.
+    env_file: Vec<String>,
     /// Inherited variables that it does not get.
     filter_env: EnvFilter,
     /// Variable that carries the index.

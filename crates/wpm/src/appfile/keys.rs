@@ -41,6 +41,7 @@ const KEYS: &[(&[&str], Set)] = &[
         options.env.get_or_insert_default().entry("PORT".to_owned()).or_insert(port);
         Ok(())
     }),
+    (&["env_file", "env_files"], set!(env_file, value::texts)),
     (&["filter_env"], set!(filter_env, value::env_filter)),
     (&["instance_var"], set!(instance_var, value::text)),
     (&["increment_var"], set!(increment_var, value::text)),
@@ -170,14 +171,17 @@ impl<'a> Reader<'a> {
         if given.is_null() || key.starts_with('$') || key.starts_with("//") {
             return Ok(());
         }
-        if let Some(name) = key.strip_prefix("env_").filter(|_| given.is_object() || given.is_string()) {
+        let name = snake_case(key);
+        let names_file = matches!(name.as_str(), "env_file" | "env_files");
+        if let Some(name) =
+            key.strip_prefix("env_").filter(|_| !names_file && (given.is_object() || given.is_string()))
+        {
             if self.env_name == Some(name) {
                 self.env_seen = true;
                 self.chosen_env = Some(given.clone());
             }
             return value::env(given).map(drop).map_err(|why| invalid(key, &why));
         }
-        let name = snake_case(key);
         if let Some((_, set)) = KEYS.iter().find(|(names, _)| names.contains(&name.as_str())) {
             return set(&mut self.options, given).map_err(|why| invalid(key, &why));
         }

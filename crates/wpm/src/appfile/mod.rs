@@ -7,6 +7,8 @@
 mod keys;
 mod locate;
 mod parse;
+mod procfile;
+mod script;
 mod value;
 
 use std::io::Read;
@@ -16,6 +18,8 @@ use serde_json::{Map, Value};
 
 use crate::failure::{Code, Failure};
 use crate::options::AppOptions;
+use crate::target::Caller;
+use parse::{Data, Format};
 
 /// Which apps of a file are meant, and with which environment.
 #[derive(Debug, Clone, Default)]
@@ -39,48 +43,63 @@ pub(crate) struct AppFile {
 
 /// Whether a word names an app file rather than a script.
 pub(crate) fn is_app_file(word: &str) -> bool {
-    let name = word.rsplit('/').next().unwrap_or(word);
     if word.contains(char::is_whitespace) && !Path::new(word).is_file() {
         return false;
     }
-    parse::Format::of(name).is_some()
+    Format::of(word).is_some()
 }
+
+/// Names of app files that are looked for, in this order.
+pub(crate) const DEFAULT_FILES: [&str; 13] = [
+    "wpm.toml",
+    "wpm.yaml",
+    "wpm.yml",
+    "wpm.json",
+    "wpm.json5",
+    "ecosystem.config.js",
+    "ecosystem.config.cjs",
+    "ecosystem.config.mjs",
+    "ecosystem.config.json",
+    "ecosystem.json",
+    "process.yml",
+    "process.json",
+    "Procfile",
+];
 
 /// The app file of a folder that `wpm start` without a target takes.
 pub(crate) fn default_file(folder: &Path) -> Option<PathBuf> {
-    ["wpm.toml", "wpm.json", "wpm.json5", "ecosystem.config.json", "ecosystem.json", "process.json"]
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file())
+    DEFAULT_FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Reads a file; `-` is JSON on stdin.
-pub(crate) fn read(word: &str, cwd: &Path, choice: &Choice) -> Result<AppFile, Failure> {
-    let path = cwd.join(word);
+pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFile, Failure> {
+    let path = caller.cwd.join(word);
     let unreadable = |cause: std::io::Error| {
         Failure::new(Code::AppFile, format!("cannot read the app file {}: {cause}", path.display()))
     };
-    let (text, format, base) = if word == "-" {
+    if word == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
-        (text, parse::Format::Json, cwd.to_owned())
-    } else {
-        let format = parse::Format::of(word).unwrap_or(parse::Format::Json);
-        let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-        (text, format, path.parent().unwrap_or(cwd).to_owned())
+        let document = parse::data(&text, Data::Json, "stdin")?;
+        return of_document(document, &text, "stdin", caller.cwd.clone(), choice);
+    }
+    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+    let base = path.parent().unwrap_or(&caller.cwd).to_owned();
+    let document = match Format::of(word).unwrap_or(Format::Data(Data::Json)) {
+        Format::Data(notation) => parse::data(&text, notation, word)?,
+        Format::Procfile => procfile::parse(&text, &base, word)?,
+        Format::Script => script::read(&text, &path, word, &caller.env)?,
     };
-    let shown = if word == "-" { "stdin" } else { word };
-    from_text(&text, format, shown, base, choice)
+    of_document(document, &text, word, base, choice)
 }
 
-fn from_text(
+fn of_document(
+    document: Value,
     text: &str,
-    format: parse::Format,
     shown: &str,
     base: PathBuf,
     choice: &Choice,
 ) -> Result<AppFile, Failure> {
-    let document = parse::parse(text, format, shown)?;
     let mut notes = Vec::new();
     let tables = tables(document, shown, &mut notes)?;
     let mut apps = Vec::new();
@@ -133,9 +152,10 @@ fn tables(document: Value, shown: &str, notes: &mut Vec<String>) -> Result<Vec<M
                     for key in table.keys().filter(|key| *key != "$schema") {
                         if matches!(key.as_str(), "deploy" | "static" | "module") {
                             notes.push(format!("`{key}` of {shown} is not used by wpm"));
-                        } else {
+                        } else if !key.starts_with("x-") {
                             return Err(wrong(format!("`{key}` beside `apps` means nothing"))
-                                .help("settings of an app stand within its entry of `apps`"));
+                                .help("settings of an app stand within its entry of `apps`")
+                                .help("what several share may stand beside it under a name with `x-`"));
                         }
                     }
                     match apps {

@@ -1,46 +1,60 @@
 //! Formats of app files: from text to one tree of values.
 //!
 //! Knows nothing of what keys mean. JSON is read as JSON5, because files with comments, single quotes
-//! and trailing commas are common under the name `.json`.
+//! and trailing commas are common under the name `.json`. Programs ([`super::script`]) and Procfiles
+//! ([`super::procfile`]) have modules of their own.
 
 use serde_json::Value;
 
-use super::locate;
+use super::{locate, procfile};
 use crate::failure::{Code, Failure};
 
 /// Format of an app file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
+    /// A notation for data.
+    Data(Data),
+    /// A line for each app.
+    Procfile,
+    /// JavaScript, which may have to be run.
+    Script,
+}
+
+/// A notation for data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Data {
     /// JSON, with what JSON5 allows.
     Json,
     /// TOML.
     Toml,
-    /// YAML, which cannot be read yet.
+    /// YAML.
     Yaml,
-    /// JavaScript, which cannot be read yet.
-    Script,
 }
 
 impl Format {
     /// By the file's name; none where it is no app file.
-    pub(super) fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(path: &str) -> Option<Self> {
+        let name = path.rsplit('/').next().unwrap_or(path);
         let has = |part: &str| name.contains(part);
-        if has(".config.js") && !has(".config.json") || has(".config.cjs") || has(".config.mjs") {
+        let script = [".config.cjs", ".config.mjs", ".config.ts"].into_iter().any(has);
+        if script || (has(".config.js") && !has(".config.json")) {
             Some(Self::Script)
         } else if has(".json") {
-            Some(Self::Json)
+            Some(Self::Data(Data::Json))
         } else if name.ends_with(".toml") {
-            Some(Self::Toml)
+            Some(Self::Data(Data::Toml))
         } else if has(".yml") || has(".yaml") {
-            Some(Self::Yaml)
+            Some(Self::Data(Data::Yaml))
+        } else if procfile::is_one(name) {
+            Some(Self::Procfile)
         } else {
             None
         }
     }
 }
 
-/// Reads a text.
-pub(super) fn parse(text: &str, format: Format, shown: &str) -> Result<Value, Failure> {
+/// Reads a text in one of the formats that are data.
+pub(super) fn data(text: &str, format: Data, shown: &str) -> Result<Value, Failure> {
     let syntax = |message: String, line: Option<usize>| {
         let failure = Failure::new(Code::Syntax, message);
         match line {
@@ -49,14 +63,14 @@ pub(super) fn parse(text: &str, format: Format, shown: &str) -> Result<Value, Fa
         }
     };
     match format {
-        Format::Json => json5::from_str(text).map_err(|error| {
+        Data::Json => json5::from_str(text).map_err(|error| {
             let line = error.position().map(|position| position.line + 1);
             let message = error.to_string();
             // The position is in the place already.
             let message = message.split(" at line ").next().unwrap_or(&message);
             syntax(format!("not JSON: {message}"), line)
         }),
-        Format::Toml => toml::from_str::<toml::Table>(text)
+        Data::Toml => toml::from_str::<toml::Table>(text)
             .map_err(|error| {
                 let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
                 syntax(format!("not TOML: {}", error.message()), line)
@@ -64,11 +78,12 @@ pub(super) fn parse(text: &str, format: Format, shown: &str) -> Result<Value, Fa
             .and_then(|table| {
                 serde_json::to_value(table).map_err(|error| syntax(format!("not TOML: {error}"), None))
             }),
-        Format::Yaml | Format::Script => {
-            let name = if format == Format::Yaml { "YAML" } else { "JavaScript" };
-            Err(Failure::new(Code::AppFile, format!("cannot read {shown}: {name} files are not supported"))
-                .help("write it as JSON or TOML"))
-        }
+        Data::Yaml => serde_saphyr::from_str(text).map_err(|error| {
+            let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
+            let message = error.without_snippet().to_string();
+            let message = message.lines().next().unwrap_or("it cannot be read");
+            syntax(format!("not YAML: {message}"), line)
+        }),
     }
 }
 
@@ -79,10 +94,11 @@ mod tests {
     #[test]
     fn formats_are_told_by_the_name() {
         assert_eq!(Format::of("ecosystem.config.js"), Some(Format::Script));
-        assert_eq!(Format::of("ecosystem.config.json"), Some(Format::Json));
-        assert_eq!(Format::of("process.json5"), Some(Format::Json));
-        assert_eq!(Format::of("wpm.toml"), Some(Format::Toml));
-        assert_eq!(Format::of("apps.yml"), Some(Format::Yaml));
+        assert_eq!(Format::of("ecosystem.config.json"), Some(Format::Data(Data::Json)));
+        assert_eq!(Format::of("process.json5"), Some(Format::Data(Data::Json)));
+        assert_eq!(Format::of("wpm.toml"), Some(Format::Data(Data::Toml)));
+        assert_eq!(Format::of("apps.yml"), Some(Format::Data(Data::Yaml)));
+        assert_eq!(Format::of("/srv/my.json.d/Procfile"), Some(Format::Procfile));
         assert_eq!((Format::of("app.js"), Format::of("server")), (None, None));
     }
 }

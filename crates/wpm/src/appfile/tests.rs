@@ -4,8 +4,12 @@ use super::*;
 use crate::options::EnvFilter;
 use wpm_proto::ExitCode;
 
+fn from_text(text: &str, notation: Data, shown: &str, choice: &Choice) -> Result<AppFile, Failure> {
+    of_document(parse::data(text, notation, shown)?, text, shown, "/srv".into(), choice)
+}
+
 fn read_json(text: &str, choice: &Choice) -> Result<AppFile, Failure> {
-    from_text(text, parse::Format::Json, "apps.json", "/srv".into(), choice)
+    from_text(text, Data::Json, "apps.json", choice)
 }
 
 fn plain(failure: &Failure) -> String {
@@ -38,7 +42,7 @@ fn pm2s_json_with_comments() {
 #[test]
 fn toml_by_list_and_by_name() {
     let read = |text: &str| {
-        let file = from_text(text, parse::Format::Toml, "wpm.toml", "/srv".into(), &Choice::default());
+        let file = from_text(text, Data::Toml, "wpm.toml", &Choice::default());
         file.map(|file| file.apps.iter().map(|app| app.name.clone().expect("a name")).collect::<Vec<_>>())
     };
     let list = read(
@@ -50,6 +54,26 @@ fn toml_by_list_and_by_name() {
         ["web", "job"]
     );
     assert_eq!(read("name = 'one'\nscript = 'one.sh'\n").expect("read"), ["one"]);
+}
+
+#[test]
+fn yaml_with_anchors_and_merged_keys() {
+    let text = "defaults: &defaults\n  autorestart: false\n  env: {A: 1}\n";
+    let apps = "apps:\n  - <<: &base\n      autorestart: false\n      env: {A: 1}\n    name: web\n    script: web.js\n  \
+                - <<: *base\n    name: worker\n    script: worker.py\n    env: {A: 2, B: yes}\n";
+    let file = from_text(apps, Data::Yaml, "apps.yml", &Choice::default()).expect("read");
+    let names: Vec<_> = file.apps.iter().map(|app| app.name.as_deref().expect("a name")).collect();
+    assert_eq!(names, ["web", "worker"]);
+    assert!(file.apps.iter().all(|app| app.autorestart == Some(false)));
+    assert_eq!(file.apps[1].env.as_ref().expect("variables")["A"], "2");
+    let beside = format!("{text}apps:\n  - <<: *defaults\n    script: a\n");
+    let wrong = from_text(&beside, Data::Yaml, "apps.yml", &Choice::default());
+    assert!(plain(&wrong.expect_err("not a key")).contains("x-"), "says how to name it");
+    let beside = beside.replace("defaults: &", "x-defaults: &");
+    let file = from_text(&beside, Data::Yaml, "apps.yml", &Choice::default()).expect("read");
+    assert_eq!(file.apps[0].autorestart, Some(false));
+    let broken = from_text("apps:\n  - name: [a\n", Data::Yaml, "apps.yml", &Choice::default());
+    assert!(plain(&broken.expect_err("broken")).contains("apps.yml:"));
 }
 
 #[test]
@@ -78,7 +102,7 @@ fn an_unknown_key_is_shown_with_its_line() {
 #[test]
 fn a_wrong_value_is_shown_with_its_line() {
     let text = "[[apps]]\nscript = 'a'\nmax_memory_restart = \"300Q\"\n";
-    let failure = from_text(text, parse::Format::Toml, "wpm.toml", "/srv".into(), &Choice::default());
+    let failure = from_text(text, Data::Toml, "wpm.toml", &Choice::default());
     let shown = plain(&failure.expect_err("wrong"));
     assert!(
         shown.starts_with("error[E021]: invalid value for `max_memory_restart`: `300Q` is not a size"),
@@ -93,9 +117,11 @@ fn broken_files_say_where() {
         let failure = read_json(text, &Choice::default()).expect_err(text);
         assert!(plain(&failure).contains("apps.json"), "{}", plain(&failure));
     }
-    let failure = from_text("a = = 1", parse::Format::Toml, "w.toml", "/".into(), &Choice::default());
+    let failure = from_text("a = = 1", Data::Toml, "w.toml", &Choice::default());
     assert!(plain(&failure.expect_err("broken")).contains("--> w.toml:1"));
-    let missing = read("/nonexistent/apps.json", Path::new("/"), &Choice::default()).expect_err("missing");
+    let missing =
+        read("/nonexistent/apps.json", &Caller::of_this_process().expect("a caller"), &Choice::default())
+            .expect_err("missing");
     assert!(plain(&missing).contains("/nonexistent/apps.json"));
 }
 

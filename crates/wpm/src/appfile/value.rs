@@ -52,6 +52,14 @@ pub(super) fn size(value: &Value) -> Read<u64> {
     parse_size(&text(value).map_err(|_| format!("{value} is not a size"))?)
 }
 
+/// A list of texts, or one.
+pub(super) fn texts(value: &Value) -> Read<Vec<String>> {
+    match value {
+        Value::Array(list) => list.iter().map(text).collect(),
+        one => text(one).map(|one| vec![one]),
+    }
+}
+
 /// A list of words, or one text that is split as a shell would.
 pub(super) fn words(value: &Value) -> Read<Vec<String>> {
     match value {

@@ -11,6 +11,7 @@ mod program;
 mod spec;
 
 pub(crate) use caller::Caller;
+pub(crate) use path::on_path;
 pub(crate) use program::{Program, locate};
 pub(crate) use spec::resolve;
 

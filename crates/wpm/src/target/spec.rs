@@ -3,6 +3,7 @@
 //! Invariant: relative paths of the app are seen from its working directory, which is where the caller
 //! is unless the app says otherwise.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use wpm_proto::app::AppSpec;
@@ -34,7 +35,31 @@ pub(crate) fn resolve(options: AppOptions, base: &Path, caller: &Caller) -> Resu
         .or_else(|failure| locate(&script, &caller.cwd, caller, interpreted).map_err(|_| failure))?;
     let cwd = asked_cwd.or_else(|| program.folder.clone()).unwrap_or_else(|| base.to_owned());
     let interpreter = interpreter(&options, &program, &cwd, caller)?;
+    let mut options = options;
+    let mut variables = variables(options.env_file.take().unwrap_or_default(), base, caller)?;
+    variables.extend(options.env.take().unwrap_or_default());
+    options.env = Some(variables);
     complete(options, program, interpreter, &cwd, caller)
+}
+
+/// The variables of files such as `.env`, the later over the earlier.
+fn variables(files: Vec<String>, base: &Path, caller: &Caller) -> Result<BTreeMap<String, String>, Failure> {
+    let mut variables = BTreeMap::new();
+    for file in files {
+        let path = absolute(&file, base, &caller.env);
+        let unreadable = |cause: dotenvy::Error| {
+            let why = match cause {
+                dotenvy::Error::LineParse(line, _) => format!("`{line}` is not NAME=VALUE"),
+                other => other.to_string(),
+            };
+            Failure::new(Code::AppFile, format!("cannot read the env_file {}: {why}", path.display()))
+        };
+        for pair in dotenvy::from_path_iter(&path).map_err(unreadable)? {
+            let (name, value) = pair.map_err(unreadable)?;
+            variables.insert(name, value);
+        }
+    }
+    Ok(variables)
 }
 
 fn interpreter(

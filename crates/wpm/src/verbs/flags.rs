@@ -45,6 +45,9 @@ pub(crate) struct AppFlags {
     /// Variable for the app
     #[arg(long = "set-env", value_name = "NAME=VALUE", help_heading = "What it is")]
     set_env: Vec<String>,
+    /// File with variables for the app, such as .env
+    #[arg(long, value_name = "FILE", help_heading = "What it is")]
+    env_file: Vec<String>,
     /// Do not hand on variables whose name contains this
     #[arg(long, value_name = "PART", help_heading = "What it is")]
     filter_env: Vec<String>,
@@ -266,6 +269,7 @@ impl AppFlags {
             namespace: self.namespace,
             cwd: self.cwd,
             args: Some(args).filter(|args| !args.is_empty()),
+            env_file: Some(self.env_file).filter(|files| !files.is_empty()),
             interpreter: self.interpreter,
             interpreter_args,
             cluster: self.execute_command.then_some(false),

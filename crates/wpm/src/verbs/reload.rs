@@ -17,7 +17,7 @@ use crate::target::Caller;
 
 pub(crate) const VERB: Verb = Verb {
     name: "reload",
-    aliases: &["gracefulReload"],
+    aliases: &["gracefulReload", "startOrReload", "startOrGracefulReload"],
     about: "Replace instances one by one, new before old, and go back if the new do not come up",
     examples: "  wpm reload web                   no request is lost\n  wpm reload web --parallel 4      four instances at once\n  \
                wpm reload web --update-env      with the environment of this shell\n  \

@@ -16,7 +16,7 @@ use crate::target::Caller;
 
 pub(crate) const VERB: Verb = Verb {
     name: "restart",
-    aliases: &[],
+    aliases: &["startOrRestart"],
     about: "Stop apps and start them again",
     examples: "  wpm restart web                  one app\n  wpm restart all                  every app\n  \
                wpm restart web --update-env     with the environment of this shell\n  \

@@ -134,7 +134,7 @@ fn or_default(targets: Vec<String>, caller: &Caller) -> Result<Vec<String>, Fail
     let file = appfile::default_file(&caller.cwd).ok_or_else(|| {
         Failure::new(Code::Usage, "nothing to start: no target was given, and this folder has no app file")
             .help("`wpm start FILE`, `wpm start FOLDER`, or `wpm start .` for this folder")
-            .help("app files that are looked for: wpm.toml, wpm.json, ecosystem.config.json, process.json")
+            .help(format!("app files that are looked for: {}", appfile::DEFAULT_FILES.join(", ")))
     })?;
     Ok(vec![file.display().to_string()])
 }
@@ -169,7 +169,7 @@ pub(super) fn of_target(
     context: &Context,
 ) -> Result<Vec<AppSpec>, Failure> {
     if target == "-" || is_app_file(target) {
-        let file = appfile::read(target, &caller.cwd, choice)?;
+        let file = appfile::read(target, caller, choice)?;
         for note in &file.notes {
             context.warn(note);
         }

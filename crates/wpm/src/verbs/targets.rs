@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::appfile::{self, Choice};
 use crate::complete;
 use crate::failure::Failure;
+use crate::target::Caller;
 
 // The apps that a command is about. (No doc comment: clap would take it for the help of the verb.)
 #[derive(Debug, clap::Args)]
@@ -27,8 +28,7 @@ pub(crate) fn expand(targets: Vec<String>, only: &[String]) -> Result<Vec<String
             continue;
         }
         let choice = Choice { env: None, only: only.to_vec() };
-        let cwd = std::env::current_dir()?;
-        let file = appfile::read(&target, &cwd, &choice)?;
+        let file = appfile::read(&target, &Caller::of_this_process()?, &choice)?;
         for app in file.apps {
             expanded.extend(app.name.or_else(|| {
                 let script = app.script?;
