@@ -63,6 +63,7 @@ look_for_tools() {
     want strace strace
     want systemd-analyze systemd
     want shellcheck shellcheck
+    want curl curl
     want busybox busybox
     want tmux tmux
 }

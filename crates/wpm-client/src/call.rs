@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wpm_proto::event::EventView;
 use wpm_proto::home::Home;
 use wpm_proto::request::{Hello, Op, Request};
 use wpm_proto::response::{Body, InstanceOutcome, Response, Welcome};
@@ -199,8 +200,8 @@ impl Client {
     }
 
     /// Hands the connection over to a subscription.
-    pub(crate) fn subscribe(mut self) -> Result<(Connection, u64), Error> {
-        let request = Request { id: self.next_id, key: None, op: Op::Subscribe };
+    pub(crate) fn subscribe(mut self, since_ms: Option<u64>) -> Result<(Connection, u64), Error> {
+        let request = Request { id: self.next_id, key: None, op: Op::Subscribe { since_ms } };
         let deadline = Deadline::after(self.options.timeout);
         self.send(&request, deadline)?;
         let Some(mut connection) = self.connection.take() else { return Err(Error::Lost) };
@@ -209,6 +210,30 @@ impl Client {
             match response.body {
                 Body::Subscribed { .. } if response.id == request.id => return Ok((connection, request.id)),
                 Body::Error { error } => return Err(Error::Refused(error)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The events since then (milliseconds since 1970) that the daemon remembers.
+    ///
+    /// # Errors
+    /// When the daemon refuses or is gone.
+    pub fn past_events(self, since_ms: u64) -> Result<Vec<EventView>, Error> {
+        let deadline = Deadline::after(self.options.timeout);
+        let (mut connection, id) = self.subscribe(Some(since_ms))?;
+        // The answer to a second request comes after all that the first one brings at once.
+        let end = Request { id: id + 1, key: None, op: Op::Ping };
+        let mut bytes = Vec::new();
+        push_frame(&mut bytes, &end)?;
+        connection.write(&bytes, deadline)?;
+        let mut events = Vec::new();
+        loop {
+            let response: Response = connection.read(Some(deadline))?;
+            match response.body {
+                Body::Event { event } => events.push(event),
+                Body::Error { error } => return Err(Error::Refused(error)),
+                _ if response.id == end.id => return Ok(events),
                 _ => {}
             }
         }

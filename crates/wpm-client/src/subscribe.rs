@@ -19,12 +19,13 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Turns a client into a subscription.
+    /// Turns a client into a subscription; with `since_ms` (milliseconds since 1970) it begins with the
+    /// events since then that the daemon remembers.
     ///
     /// # Errors
     /// When the daemon refuses or is gone.
-    pub fn open(client: Client) -> Result<Self, Error> {
-        let (connection, id) = client.subscribe()?;
+    pub fn open(client: Client, since_ms: Option<u64>) -> Result<Self, Error> {
+        let (connection, id) = client.subscribe(since_ms)?;
         Ok(Self { connection, id })
     }
 

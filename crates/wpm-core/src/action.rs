@@ -212,6 +212,11 @@ pub enum Outcome {
         /// Process id of its main process.
         pid: i32,
     },
+    /// It starts once an app that it depends on is there, which will not be by itself.
+    Waits {
+        /// The app's name.
+        app: String,
+    },
     /// Another command decided otherwise meanwhile.
     Superseded,
     /// Listed, not started (`autostart: false`); reset; signalled: nothing to wait for.

@@ -66,6 +66,7 @@ impl Core {
             Event::LogTrouble { errno, dropped } => self.log_trouble(id, errno, dropped),
             // Of a run that is on its way in or out: its deadline tells.
             Event::MemorySampled { .. }
+            | Event::BecameHealthy
             | Event::BecameUnhealthy
             | Event::WatchdogMissed
             | Event::AskedToStop => {}

@@ -5,7 +5,7 @@
 //! and the one beside it during a reload;
 //! `names` names exactly the apps; `persist` is queued at most once per input, before all its replies.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::deadlines::{Deadlines, Timer};
@@ -13,8 +13,8 @@ use crate::operation::{Finale, Operation};
 use crate::reload::{Reload, Turn};
 use crate::slot::Slot;
 use crate::{
-    Action, App, AppId, Command, CommandError, Desired, Exit, Input, Instance, InstanceId, Millis, Note, Now,
-    RunId, Selector, Spec, State, Ticket,
+    Action, App, AppId, Cause, Command, CommandError, Desired, Exit, Input, Instance, InstanceId, Millis,
+    Note, Now, RunId, Selector, Spec, State, Ticket,
 };
 
 /// A run that was alive when the last daemon looked, as the journal tells it.
@@ -87,6 +87,10 @@ pub struct Core {
     pub(crate) reloads: BTreeMap<AppId, Reload>,
     /// What reloads have to be told once the present input is dealt with.
     pub(crate) turns: VecDeque<Turn>,
+    /// Apps that depend on others.
+    pub(crate) linked: BTreeSet<AppId>,
+    /// Apps whose neighbours may move once the present input is dealt with.
+    pub(crate) moved: BTreeSet<AppId>,
     actions: VecDeque<Action>,
     pub(crate) next_run: RunId,
     pub(crate) next_app: AppId,
@@ -110,6 +114,8 @@ impl Core {
             deadlines: Deadlines::default(),
             reloads: BTreeMap::new(),
             turns: VecDeque::new(),
+            linked: BTreeSet::new(),
+            moved: BTreeSet::new(),
             actions: VecDeque::new(),
             next_run: first_run,
             next_app: AppId(0),
@@ -125,6 +131,7 @@ impl Core {
     pub fn restore(&mut self, now: Now, apps: Vec<RestoredApp>) {
         let from = self.actions.len();
         self.put_back(now, apps);
+        self.follow_dependencies(now);
         self.seal(from);
     }
 
@@ -139,8 +146,20 @@ impl Core {
             Input::Event(run, event) => self.event(now, run, &event),
             Input::Forget(ticket) => self.forget(ticket),
             Input::Tick => self.tick(now),
-            Input::CronFired(id) => self.cron_fired(now, id),
+            Input::CronFired(id) => self.restart_by_rule(now, id, &Cause::Cron),
+            Input::FileChanged { app, path } => {
+                let ids: Vec<InstanceId> = self
+                    .apps
+                    .get(&app)
+                    .map(|app| app.instances.values().copied().collect())
+                    .unwrap_or_default();
+                for id in ids {
+                    self.restart_by_rule(now, id, &Cause::Changed { path: path.clone() });
+                }
+            }
         }
+        self.take_turns(now);
+        self.follow_dependencies(now);
         self.take_turns(now);
         self.seal(from);
     }
@@ -256,8 +275,10 @@ impl Core {
                 Timer::State => self.state_deadline(now, id),
                 Timer::Check => self.settle_waiters(now, id),
                 Timer::Beside => self.beside_deadline(now, id),
+                Timer::Depended => self.has_moved(id),
             }
             self.take_turns(now);
+            self.follow_dependencies(now);
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Beside,
     /// The end of its start check; only while a command waits for that.
     Check,
+    /// The same while others depend on its app.
+    Depended,
 }
 
 /// All deadlines.

@@ -159,6 +159,8 @@ pub enum Event {
     Launched,
     /// The app is ready: it said so, its check succeeded, or it listens (a worker of a cluster).
     BecameReady,
+    /// A check of its health has succeeded.
+    BecameHealthy,
     /// Its checks of health failed as often as its spec allows.
     BecameUnhealthy,
     /// It missed its watchdog.
@@ -223,4 +225,11 @@ pub enum Input {
     Tick,
     /// A cron rule of this instance fired: restart it.
     CronFired(InstanceId),
+    /// A watched file of this app changed: restart it.
+    FileChanged {
+        /// The app.
+        app: crate::AppId,
+        /// The file.
+        path: String,
+    },
 }

@@ -57,6 +57,16 @@ pub enum Cause {
     },
     /// Its cron rule fired.
     Cron,
+    /// A watched file changed.
+    Changed {
+        /// Which.
+        path: String,
+    },
+    /// An app that it depends on has not come so far.
+    Waits {
+        /// Its name.
+        app: String,
+    },
     /// It did not become ready in time.
     NotReady,
     /// Its checks of health failed.
@@ -175,6 +185,9 @@ impl Instance {
     /// pm2's word for the state: `online stopping stopped launching errored` or `waiting restart`.
     pub const fn status(&self) -> &'static str {
         match self.state {
+            State::Stopped if matches!((self.desired, &self.cause), (Desired::Up, Cause::Waits { .. })) => {
+                "launching"
+            }
             State::Stopped => "stopped",
             State::Launching(_) => "launching",
             State::Online(_) => "online",

@@ -14,6 +14,7 @@ mod backoff;
 mod beside;
 mod core;
 mod deadlines;
+mod depends;
 mod exit;
 mod health;
 mod ids;
@@ -39,7 +40,7 @@ pub use input::{Command, CommandError, Event, Input, ScaleTo, Start, StartApp};
 pub use instance::{App, Cause, Desired, Exit, Instance, RunInfo, State};
 pub use select::{Selector, SelectorError};
 pub use spec::{
-    BadCheck, Balance, Check, LogPaths, LogSpec, RestartPolicy, Spec, SpecChange, StopPolicy,
-    strftime_of_dayjs,
+    BadCheck, BadCondition, BadHook, Balance, Check, Condition, Hook, LogPaths, LogSpec, RestartPolicy, Spec,
+    SpecChange, StopPolicy, WatchSpec, strftime_of_dayjs,
 };
 pub use time::{Millis, Now};

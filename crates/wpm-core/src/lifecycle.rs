@@ -30,14 +30,19 @@ impl Core {
     /// Brings an instance closer to what is wanted of it.
     pub(crate) fn drive(&mut self, now: Now, id: InstanceId) {
         self.drive_beside(now, id);
+        let needed = self.is_needed(id);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match (&slot.it.state, slot.it.desired) {
-            (State::Stopped, Desired::Up) => self.spawn(now, id),
+            (State::Stopped, Desired::Up) => match self.waits_for(now, id) {
+                Some((app, in_vain)) => self.wait_for(now, id, &app, in_vain),
+                None => self.spawn(now, id),
+            },
             (State::Launching(_) | State::Online(_), Desired::Up) => {
                 if let Some(Recycle { cause, next }) = slot.recycle.take() {
                     self.begin_stop(now, id, &cause, next);
                 }
             }
+            (State::Launching(_) | State::Online(_), Desired::Down | Desired::Gone) if needed => {}
             (State::Launching(_) | State::Online(_), Desired::Down | Desired::Gone) => {
                 self.begin_stop(now, id, &Cause::Asked, Next::Now);
             }
@@ -70,18 +75,23 @@ impl Core {
             State::Backoff { until } => Some(*until),
         };
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.awaits &= matches!(state, State::Stopped | State::Errored | State::Backoff { .. });
         slot.it.state = state;
         match due {
             Some(at) => self.deadlines.arm(id, Timer::State, at),
             None => self.deadlines.disarm(id, Timer::State),
         }
+        self.has_moved(id);
     }
 
     fn spawn(&mut self, now: Now, id: InstanceId) {
         let run = self.new_run(id);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let shared = slot.beside.is_some();
-        slot.ready = false;
+        (slot.ready, slot.healthy, slot.waits_in_vain) = (false, false, false);
+        if matches!(slot.it.cause, Cause::Waits { .. }) {
+            slot.it.cause = Cause::Asked;
+        }
         slot.kills = 0;
         slot.recycle = None;
         slot.next = Next::Now;
@@ -163,6 +173,12 @@ impl Core {
             Event::Exited { exit, tree_gone, ran_ms } => self.exited(now, id, exit, tree_gone, ran_ms),
             Event::TreeGone => self.tree_gone(now, id),
             Event::Cancelled => self.cancelled(now, id),
+            Event::BecameHealthy => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.healthy = true;
+                    self.has_moved(id);
+                }
+            }
             Event::BecameUnhealthy => self.replace_for(now, id, Cause::Unhealthy),
             Event::WatchdogMissed => self.replace_for(now, id, Cause::Watchdog),
             Event::AskedToStop => self.asked_to_stop(now, id),
@@ -228,6 +244,7 @@ impl Core {
             self.set_state(now, id, State::Online(run));
         }
         self.note(id, Note::Ready);
+        self.has_moved(id);
         self.drive(now, id);
     }
 
@@ -292,8 +309,9 @@ impl Core {
         }
     }
 
-    /// A cron rule fired. It starts what ended by itself, but not what the user stopped.
-    pub(crate) fn cron_fired(&mut self, now: Now, id: InstanceId) {
+    /// A cron rule fired or a watched file changed. It starts what ended by itself or was given up, but not
+    /// what the user stopped.
+    pub(crate) fn restart_by_rule(&mut self, now: Now, id: InstanceId, cause: &Cause) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if self.quitting || slot.it.desired == Desired::Gone {
             return;
@@ -303,13 +321,13 @@ impl Core {
             State::Launching(_) | State::Online(_) if slot.is_rising() => return,
             State::Launching(_) | State::Online(_) => {
                 slot.it.restarts = slot.it.restarts.saturating_add(1);
-                slot.recycle = Some(Recycle { cause: Cause::Cron, next: Next::Now });
+                slot.recycle = Some(Recycle { cause: cause.clone(), next: Next::Now });
                 self.came_up_before(id);
             }
             State::Stopped if !slot.it.is_finished() => return,
             State::Stopped | State::Errored | State::Backoff { .. } => {
                 slot.it.desired = Desired::Up;
-                slot.it.cause = Cause::Cron;
+                slot.it.cause = cause.clone();
                 slot.forgive();
                 self.persist = true;
                 self.set_state(now, id, State::Stopped);
@@ -317,7 +335,7 @@ impl Core {
             // It is on its way to a new run, or was just stopped by the user.
             State::Stopping { .. } => return,
         }
-        self.note(id, Note::RestartPlanned { delay_ms: 0, cause: Cause::Cron });
+        self.note(id, Note::RestartPlanned { delay_ms: 0, cause: cause.clone() });
         self.drive(now, id);
     }
 

@@ -107,6 +107,7 @@ impl Core {
                 self.refuse_second_reload(*app)?;
             }
         }
+        self.check_dependencies(apps.iter().map(|app| &app.spec))?;
         let mut plan = Plan::new();
         for app in apps {
             let Some(id) = self.names.get(&app.spec.name).copied() else {

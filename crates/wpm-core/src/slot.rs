@@ -82,6 +82,12 @@ pub(crate) struct Slot {
     pub(crate) recycle: Option<Recycle>,
     /// Whether the run said that it is ready, or was given up waiting for.
     pub(crate) ready: bool,
+    /// Whether a check of its health has succeeded.
+    pub(crate) healthy: bool,
+    /// Whether its next run waits for what its app depends on: a command wants it up.
+    pub(crate) awaits: bool,
+    /// Whether nothing is under way that could end this waiting.
+    pub(crate) waits_in_vain: bool,
     /// How often the tree was killed.
     pub(crate) kills: u32,
     /// Spawns in a row that did not get as far as exec.
@@ -106,6 +112,9 @@ impl Slot {
             next: Next::default(),
             recycle: None,
             ready: false,
+            healthy: false,
+            awaits: true,
+            waits_in_vain: false,
             kills: 0,
             false_starts: 0,
             pace: Pace::default(),

@@ -5,16 +5,20 @@
 
 mod argv;
 mod check;
+mod condition;
 mod date;
 mod diff;
 mod env;
 mod fingerprint;
+mod hook;
 mod names;
 mod sharing;
 mod validate;
 
 pub use check::{BadCheck, Check};
+pub use condition::{BadCondition, Condition};
 pub use date::strftime_of_dayjs;
+pub use hook::{BadHook, Hook};
 pub use names::LogPaths;
 pub use sharing::Balance;
 
@@ -81,6 +85,17 @@ pub struct LogSpec {
     pub compress: Option<bool>,
     /// Cron rule of a rotation by time.
     pub rotate_interval: Option<String>,
+}
+
+/// Which changes of files restart an app.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct WatchSpec {
+    /// Files and folders, absolute; none = nothing is watched.
+    pub paths: Vec<String>,
+    /// What is not watched there: patterns as in a `.gitignore`.
+    pub ignore: Vec<String>,
+    /// Quiet time after a change until the app is restarted; `None` = 200 ms.
+    pub delay: Option<Millis>,
 }
 
 /// The desired configuration of an app.
@@ -155,6 +170,12 @@ pub struct Spec {
     pub pid_file: Option<String>,
     /// Cron rule of restarts.
     pub cron_restart: Option<String>,
+    /// Watched files.
+    pub watch: WatchSpec,
+    /// Apps that must have come so far before this one starts, and that stop after it.
+    pub depends_on: BTreeMap<String, Condition>,
+    /// What is run at which moment: a command line, or the address of a webhook.
+    pub hooks: BTreeMap<Hook, String>,
     /// User name or number.
     pub uid: Option<String>,
     /// Group name or number.
@@ -231,6 +252,9 @@ impl Spec {
             log: LogSpec::default(),
             pid_file: None,
             cron_restart: None,
+            watch: WatchSpec::default(),
+            depends_on: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             uid: None,
             gid: None,
             umask: None,

@@ -32,16 +32,18 @@ impl Core {
             }
             taken.insert(spec.name.clone());
         }
+        self.check_dependencies(apps.iter().map(|app| &app.spec))?;
         let mut plan = Plan::new();
         for app in apps {
             plan.extend(self.put_app(now, app, Restarting::No));
         }
-        Ok(plan)
+        Ok(self.with_dependencies(now, plan))
     }
 
     pub(crate) fn start_known(&mut self, now: Now, targets: &[Selector]) -> Result<Plan, CommandError> {
         let ids = self.some_of(targets)?;
-        Ok(ids.into_iter().map(|id| (id, self.want_up(now, id))).collect())
+        let plan = ids.into_iter().map(|id| (id, self.want_up(now, id))).collect();
+        Ok(self.with_dependencies(now, plan))
     }
 
     pub(crate) fn restart_with(&mut self, now: Now, apps: Vec<StartApp>) -> Result<Plan, CommandError> {
@@ -52,11 +54,12 @@ impl Core {
                 return Err(used_twice(&spec.name));
             }
         }
+        self.check_dependencies(apps.iter().map(|app| &app.spec))?;
         let mut plan = Plan::new();
         for app in apps {
             plan.extend(self.put_app(now, app, Restarting::Yes));
         }
-        Ok(plan)
+        Ok(self.with_dependencies(now, plan))
     }
 
     /// Adds an app, or gives the one of that name its new spec; then wants its instances up.
@@ -130,6 +133,7 @@ impl Core {
         self.next_app = AppId(id.0.saturating_add(1));
         self.names.insert(spec.name.clone(), id);
         self.apps.insert(id, App { id, spec: Arc::new(spec), instances: std::collections::BTreeMap::new() });
+        self.link(id);
         id
     }
 
@@ -170,6 +174,8 @@ impl Core {
         self.deadlines.disarm(id, Timer::State);
         self.deadlines.disarm(id, Timer::Check);
         self.deadlines.disarm(id, Timer::Beside);
+        self.deadlines.disarm(id, Timer::Depended);
+        self.has_moved(id);
         self.persist = true;
         let Some(slot) = self.slots.remove(&id) else { return };
         if let Some(app) = self.apps.get_mut(&slot.it.app) {
@@ -178,6 +184,7 @@ impl Core {
                 && let Some(app) = self.apps.remove(&slot.it.app)
             {
                 self.names.remove(&app.spec.name);
+                self.linked.remove(&app.id);
             }
         }
         if self.slots.is_empty() {

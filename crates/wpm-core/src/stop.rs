@@ -90,7 +90,9 @@ impl Core {
             self.names.remove(&app.spec.name);
             self.names.insert(spec.name.clone(), id);
         }
-        app.spec = Arc::new(spec);
+        let old = std::mem::replace(&mut app.spec, Arc::new(spec));
+        self.moved.extend(old.depends_on.keys().filter_map(|name| self.names.get(name)));
+        self.link(id);
         self.persist = true;
     }
 
@@ -133,6 +135,7 @@ impl Core {
             slot.it.cause = Cause::Asked;
             slot.keeps = None;
         }
+        self.has_moved(id);
         Want::Down
     }
 
@@ -144,11 +147,13 @@ impl Core {
             slot.keeps = None;
             self.persist = true;
         }
+        self.has_moved(id);
         Want::Gone
     }
 
     /// It shall be up; a run that is there, or was given up, or waits, is none of it.
     pub(crate) fn want_up(&mut self, now: Now, id: InstanceId) -> Want {
+        self.has_moved(id);
         self.resolve(id, |want| matches!(want, Want::Down | Want::Gone), &Outcome::Superseded);
         let Some(slot) = self.slots.get_mut(&id) else { return Want::Nothing };
         let resting = matches!(slot.it.state, State::Stopped | State::Errored | State::Backoff { .. });
@@ -162,6 +167,7 @@ impl Core {
             self.persist = true;
         }
         if resting {
+            slot.awaits = true;
             self.set_state(now, id, State::Stopped);
         }
         Want::Up
@@ -169,6 +175,7 @@ impl Core {
 
     /// It shall be up with a new run.
     pub(crate) fn want_restarted(&mut self, now: Now, id: InstanceId) -> Want {
+        self.has_moved(id);
         self.resolve(id, Want::is_turn, &Outcome::Superseded);
         if self.slots.get(&id).is_some_and(|slot| slot.is_rising()) {
             self.end_beside(now, id);

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use wpm_core::{Action, Event, InstanceId, Note, Reply, RunId, Scope, Ticket};
+use wpm_proto::event::EventView;
 use wpm_proto::response::{Body, InstanceOutcome, Outcome, Response};
 use wpm_sys::contract::{RunKey, RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
 use wpm_sys::{memfd, record};
@@ -16,6 +17,9 @@ use crate::run::{Run, is_transient};
 use crate::store::Target;
 use crate::{notes, saved};
 
+/// Events that are remembered.
+const HISTORY: usize = 500;
+
 impl Daemon {
     /// Does everything that the core has queued.
     pub(crate) fn act(&mut self) {
@@ -27,16 +31,8 @@ impl Daemon {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Spawn { run, instance, shared } => {
-                if let Err(why) = self.spawn(run, instance, shared) {
-                    tracing::warn!(
-                        "cannot {}: {}",
-                        why.stage,
-                        rustix::io::Errno::from_raw_os_error(why.errno)
-                    );
-                    let transient = is_transient(why.errno);
-                    let event = Event::SpawnFailed { stage: why.stage, errno: why.errno, transient };
-                    // Through the inbox: the core is not called while its actions are being done.
-                    let _gone = self.inbox.send(Message::Event(run, event));
+                if !self.prepare(run, instance, shared) {
+                    self.spawn_or_fail(run, instance, shared);
                 }
             }
             Action::Go { run } => {
@@ -63,7 +59,8 @@ impl Daemon {
                 self.send(run, &ToShim::Signal { signal, scope });
             }
             Action::KillTree { run } if !self.runs.contains_key(&run) => {
-                // Never spawned, or lost with its shim: there is nothing to kill.
+                // Never spawned, or lost with its shim: there is nothing to kill but the hook before it.
+                self.preparing.remove(&run);
                 let _gone = self.inbox.send(Message::Event(run, Event::Cancelled));
             }
             Action::KillTree { run } => self.send(run, &ToShim::KillTree),
@@ -90,11 +87,8 @@ impl Daemon {
                     self.release_idle_sockets();
                 }
                 let event = notes::event(self.events, instance, &app, index, &note);
-                notes::log(&event);
-                for (session, request) in self.subscribers.clone() {
-                    let body = Body::Event { event: event.clone() };
-                    self.respond(session, &Response { id: request, body });
-                }
+                self.run_hooks(instance, &event);
+                self.publish(event);
             }
             Action::Progress { ticket, outcome } => {
                 if let Some((session, request)) =
@@ -114,6 +108,29 @@ impl Daemon {
             Action::Reply { ticket, reply } => self.reply(ticket, reply),
             Action::Quit => self.quit(),
         }
+    }
+
+    /// Tells watchers of an event, now and later.
+    pub(crate) fn publish(&mut self, event: EventView) {
+        notes::log(&event);
+        for (session, request) in self.subscribers.clone() {
+            let body = Body::Event { event: event.clone() };
+            self.respond(session, &Response { id: request, body });
+        }
+        if self.history.len() >= HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(event);
+    }
+
+    /// Spawns a run, or says that it could not be.
+    pub(crate) fn spawn_or_fail(&mut self, run: RunId, instance: InstanceId, shared: bool) {
+        let Err(why) = self.spawn(run, instance, shared) else { return };
+        tracing::warn!("cannot {}: {}", why.stage, rustix::io::Errno::from_raw_os_error(why.errno));
+        let event =
+            Event::SpawnFailed { stage: why.stage, errno: why.errno, transient: is_transient(why.errno) };
+        // Through the inbox: the core is not called while its actions are being done.
+        let _gone = self.inbox.send(Message::Event(run, event));
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
@@ -222,9 +239,10 @@ impl Daemon {
         }
     }
 
-    /// Takes note of what the specs ask of the daemon itself: cron rules, memory limits.
+    /// Takes note of what the specs ask of the daemon itself: cron rules, watched files, memory limits.
     pub(crate) fn follow_specs(&mut self) {
         self.cron.follow(&self.core);
+        self.watches.follow(&self.core, &self.home, &self.inbox);
         self.limited = self.core.apps().any(|a| a.spec.restart.max_memory.is_some());
     }
 

@@ -2,11 +2,13 @@
 //!
 //! Every conversion names every field, so that a new one cannot be forgotten silently.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
 use wpm_core::{
-    Balance, Cause, Check, Exit, LogSpec, Millis, RestartPolicy, ScaleTo, Spec, SpecChange, StopPolicy,
+    BadCondition, BadHook, Balance, Cause, Check, Condition, Exit, Hook, LogSpec, Millis, RestartPolicy,
+    ScaleTo, Spec, SpecChange, StopPolicy, WatchSpec,
 };
 use wpm_proto::app::AppSpec;
 use wpm_proto::request::{Change, Scale};
@@ -51,6 +53,8 @@ struct Parsed {
     balance: Option<Balance>,
     ready: Option<Check>,
     health: Option<Check>,
+    depends_on: BTreeMap<String, Condition>,
+    hooks: BTreeMap<Hook, String>,
 }
 
 impl Parsed {
@@ -66,8 +70,23 @@ impl Parsed {
                 }
                 health => health,
             },
+            depends_on: entries("depends_on", &app.depends_on, |app, condition| {
+                Ok((app.to_owned(), condition.parse().map_err(|why: BadCondition| why.to_string())?))
+            })?,
+            hooks: entries("hooks", &app.hooks, |hook, what| {
+                Ok((hook.parse().map_err(|why: BadHook| why.to_string())?, what.to_owned()))
+            })?,
         })
     }
+}
+
+fn entries<K: Ord, V>(
+    field: &'static str,
+    given: &BTreeMap<String, String>,
+    read: impl Fn(&str, &str) -> Result<(K, V), String>,
+) -> Result<BTreeMap<K, V>, BadField> {
+    let bad = |word: &str, why| BadField { field, reason: format!("`{word}`: {why}") };
+    given.iter().map(|(key, value)| read(key, value).map_err(|why| bad(key, why))).collect()
 }
 
 fn parsed<T: FromStr<Err: Display>>(field: &'static str, text: Option<&str>) -> Result<Option<T>, BadField> {
@@ -85,7 +104,7 @@ pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Result<Spec, BadField> {
 }
 
 fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
-    let Parsed { balance, ready, health } = parsed;
+    let Parsed { balance, ready, health, depends_on, hooks } = parsed;
     let AppSpec {
         name,
         namespace,
@@ -140,6 +159,11 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         log_rotate_interval,
         pid_file,
         cron_restart,
+        watch,
+        ignore_watch,
+        watch_delay_ms,
+        depends_on: _,
+        hooks: _,
         uid,
         gid,
         umask,
@@ -209,6 +233,9 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         },
         pid_file,
         cron_restart,
+        watch: WatchSpec { paths: watch, ignore: ignore_watch, delay: watch_delay_ms.map(Millis) },
+        depends_on,
+        hooks,
         uid,
         gid,
         umask,
@@ -277,6 +304,11 @@ pub(crate) fn app_spec(spec: &Spec) -> AppSpec {
         log_rotate_interval: s.log.rotate_interval,
         pid_file: s.pid_file,
         cron_restart: s.cron_restart,
+        watch: s.watch.paths,
+        ignore_watch: s.watch.ignore,
+        watch_delay_ms: s.watch.delay.map(|m| m.0),
+        depends_on: s.depends_on.into_iter().map(|(app, it)| (app, it.as_str().to_owned())).collect(),
+        hooks: s.hooks.into_iter().map(|(hook, what)| (hook.as_str().to_owned(), what)).collect(),
         uid: s.uid,
         gid: s.gid,
         umask: s.umask,
@@ -299,8 +331,8 @@ macro_rules! same_fields {
             min_uptime_ms, max_restarts, restart_delay_ms, exp_backoff_restart_delay_ms,
             max_memory_restart, kill_signal, kill_timeout_ms, treekill, shutdown_with_message,
             out_file, error_file, log_file, merge_logs, disable_logs, log_json, log_date_format,
-            log_max_size, log_retain, log_compress, log_rotate_interval, pid_file, cron_restart,
-            uid, gid, umask, nice, max_open_files, version, username, extra
+            log_max_size, log_retain, log_compress, log_rotate_interval, pid_file, cron_restart, watch,
+            ignore_watch, watch_delay_ms, depends_on, hooks, uid, gid, umask, nice, max_open_files, version, username, extra
         })
     };
     ($value:expr, $from:ident => $to:ident { $($field:ident),* }) => {{
@@ -409,6 +441,8 @@ pub(crate) fn cause_words(cause: &Cause) -> Option<String> {
         }
         Cause::Memory { bytes } => Some(format!("memory limit: {} MiB in use", bytes / (1024 * 1024))),
         Cause::Cron => Some("cron".to_owned()),
+        Cause::Waits { app } => Some(format!("waits for {app}")),
+        Cause::Changed { path } => Some(format!("{path} changed")),
         Cause::NotReady => Some("not ready in time".to_owned()),
         Cause::Unhealthy => Some("unhealthy".to_owned()),
         Cause::Watchdog => Some("watchdog missed".to_owned()),

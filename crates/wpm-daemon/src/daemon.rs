@@ -55,6 +55,31 @@ pub(crate) enum Message {
     Accepted(crate::cluster::Accepted),
     /// A worker that was asked to has ended its connections.
     Drained(RunId),
+    /// A watched file changed.
+    Changed {
+        /// Whose.
+        app: wpm_core::AppId,
+        /// Which.
+        path: String,
+        /// Whether it changes so often that it is not watched any more.
+        paused: bool,
+    },
+    /// The hook before a run has ended.
+    Prepared {
+        /// The run.
+        run: RunId,
+        /// Why it failed, if it did.
+        failed: Option<String>,
+    },
+    /// A hook has failed.
+    HookFailed {
+        /// Whose.
+        id: InstanceId,
+        /// Which.
+        hook: wpm_core::Hook,
+        /// Why.
+        why: String,
+    },
     /// Something that the daemon found out by itself about a run.
     Event(RunId, Event),
 }
@@ -104,6 +129,12 @@ pub(crate) struct Daemon {
     /// Whether the list on disk stays as it was before everything was stopped.
     pub(crate) keep_list: bool,
     pub(crate) cron: Cron,
+    pub(crate) watches: crate::watch::Watches,
+    pub(crate) hook_turns: crate::hooks::Turns,
+    /// Runs that wait for the hook before them.
+    pub(crate) preparing: HashMap<RunId, crate::hooks::Preparing>,
+    /// The last events, for watchers that ask what was.
+    pub(crate) history: VecDeque<wpm_proto::event::EventView>,
     pub(crate) clusters: crate::cluster::Clusters,
     /// Hears what apps say at `NOTIFY_SOCKET`, once one of them uses it.
     pub(crate) notes: Option<tokio::task::JoinHandle<()>>,
@@ -220,6 +251,10 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         quitting: false,
         keep_list: false,
         cron: Cron::default(),
+        watches: crate::watch::Watches::default(),
+        hook_turns: crate::hooks::Turns::default(),
+        preparing: HashMap::new(),
+        history: VecDeque::new(),
         clusters: crate::cluster::Clusters::default(),
         notes: None,
         recent_keys: recovered.recent_keys.clone().into(),
@@ -395,6 +430,12 @@ impl Daemon {
             Message::IpcEnd(run) => self.channel_ends(run),
             Message::Accepted(accepted) => self.accepted(accepted),
             Message::Drained(run) => self.drained(run),
+            Message::Changed { app, path, paused: false } => {
+                self.core.handle(now, Input::FileChanged { app, path });
+            }
+            Message::Prepared { run, failed } => self.prepared(run, failed),
+            Message::HookFailed { id, hook, why } => self.hook_failed(id, hook, &why),
+            Message::Changed { app, path, paused: true } => self.watch_paused(app, &path),
             Message::Keeper(FromKeeper::Held { .. }) => {}
             Message::Event(run, event) => self.core.handle(now, Input::Event(run, event)),
             Message::Keeper(FromKeeper::Hello { contract, pid, daemon_starts, .. }) => {
@@ -547,6 +588,15 @@ impl Daemon {
     fn drained(&mut self, run: RunId) {
         self.core.handle(clock::now(), Input::Event(run, Event::Drained));
         self.channel_ends(run);
+    }
+
+    /// An app restarts again and again for its files: it probably writes them itself.
+    fn watch_paused(&self, app: wpm_core::AppId, path: &str) {
+        let name = self.core.app(app).map_or("", |app| app.spec.name.as_str());
+        tracing::warn!(
+            "{name:?}: restarted 10 times within 30 s for changed files, last {path:?}: it is not watched any more \
+             until its configuration changes; ignore_watch leaves a file out"
+        );
     }
 
     fn sample(&mut self) {

@@ -37,6 +37,9 @@ pub(crate) fn log(event: &EventView) {
             let why = rustix::io::Errno::from_raw_os_error(*errno);
             tracing::warn!("{app:?}/{index} ({id}): log files cannot be written: {why}");
         }
+        EventKind::HookFailed { hook, reason } => {
+            tracing::warn!("{app:?}/{index} ({id}): its hook {hook} failed: {reason}");
+        }
         EventKind::Errored { reason } => tracing::warn!("{app:?}/{index} ({id}): errored: {reason}"),
         what => tracing::info!("{app:?}/{index} ({id}): {what:?}"),
     }

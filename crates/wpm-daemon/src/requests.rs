@@ -9,6 +9,7 @@ use wpm_core::{
 };
 use wpm_proto::app::AppSpec;
 use wpm_proto::error::{ErrorCode, WireError};
+use wpm_proto::event::EventView;
 use wpm_proto::request::{Change, Op, Request};
 use wpm_proto::response::{Body, Response};
 use wpm_proto::state::SavedDesire;
@@ -151,9 +152,14 @@ impl Daemon {
             Op::Ping => return Some(Body::Pong),
             Op::Status => return Some(Body::Daemon { daemon: self.daemon_view() }),
             Op::List { targets, detail } => return Some(self.list(&targets, detail)),
-            Op::Subscribe => {
+            Op::Subscribe { since_ms } => {
                 self.subscribers.push((session, id));
                 self.respond(session, &Response { id, body: Body::Subscribed { seq: self.events } });
+                let past = |event: &&EventView| since_ms.is_some_and(|since| event.at_ms >= since);
+                let past: Vec<EventView> = self.history.iter().filter(past).cloned().collect();
+                for event in past {
+                    self.respond(session, &Response { id, body: Body::Event { event } });
+                }
                 return None;
             }
             Op::Update { exe } => return Some(self.update(&exe)),

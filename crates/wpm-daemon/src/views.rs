@@ -115,6 +115,7 @@ impl Daemon {
                 Outcome::SpawnFailed { stage: (*stage).to_owned(), errno: *errno }
             }
             Core::StillAlive { .. } => Outcome::StillAlive,
+            Core::Waits { app } => Outcome::Waits { on: app.clone() },
             Core::Superseded => Outcome::Superseded,
             Core::Done => Outcome::Done,
         };

@@ -171,6 +171,21 @@ pub struct AppSpec {
     /// Cron rule of restarts.
     #[serde(default)]
     pub cron_restart: Option<String>,
+    /// Files and folders (absolute) whose changes restart it.
+    #[serde(default)]
+    pub watch: Vec<String>,
+    /// What is not watched there: patterns as in a `.gitignore`.
+    #[serde(default)]
+    pub ignore_watch: Vec<String>,
+    /// Quiet time after a change until it is restarted.
+    #[serde(default)]
+    pub watch_delay_ms: Option<u64>,
+    /// Apps that must be up before it, each with its condition: `started`, `ready`, `healthy` or `completed`.
+    #[serde(default)]
+    pub depends_on: BTreeMap<String, String>,
+    /// Commands or webhooks by the name of the moment at which they run.
+    #[serde(default)]
+    pub hooks: BTreeMap<String, String>,
     /// User.
     #[serde(default)]
     pub uid: Option<String>,

@@ -26,6 +26,8 @@ pub struct EventView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
+    /// A run is about to begin (what the hook before it is given).
+    Starting,
     /// It runs.
     Online {
         /// Process id.
@@ -71,6 +73,13 @@ pub enum EventKind {
     },
     /// It left the list.
     Deleted,
+    /// One of its hooks failed.
+    HookFailed {
+        /// Which.
+        hook: String,
+        /// Why.
+        reason: String,
+    },
     /// Its logs cannot be written (error number), or can again (0).
     LogTrouble {
         /// Kernel error number.

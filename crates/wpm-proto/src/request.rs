@@ -224,12 +224,16 @@ pub enum Op {
     /// About the daemon.
     Status,
     /// Streams events until the connection ends.
-    Subscribe,
+    Subscribe {
+        /// First those that are remembered since then, milliseconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since_ms: Option<u64>,
+    },
 }
 
 impl Op {
     /// Whether it changes anything.
     pub const fn changes(&self) -> bool {
-        !matches!(self, Self::Ping | Self::List { .. } | Self::Status | Self::Subscribe)
+        !matches!(self, Self::Ping | Self::List { .. } | Self::Status | Self::Subscribe { .. })
     }
 }

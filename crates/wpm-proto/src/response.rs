@@ -155,6 +155,11 @@ pub enum Outcome {
     NotTried,
     /// Killed with SIGKILL and still there (a process in uninterruptible sleep).
     StillAlive,
+    /// It starts once an app that it depends on is there, which will not be by itself.
+    Waits {
+        /// The app's name.
+        on: String,
+    },
     /// Another command decided otherwise meanwhile.
     Superseded,
     /// Done; nothing to wait for.

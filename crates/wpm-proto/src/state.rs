@@ -116,6 +116,16 @@ pub struct SavedSpec {
     pub pid_file: Option<String>,
     /// Cron rule of restarts.
     pub cron_restart: Option<String>,
+    /// Files and folders whose changes restart it.
+    pub watch: Vec<String>,
+    /// What is not watched there.
+    pub ignore_watch: Vec<String>,
+    /// Quiet time after a change until it is restarted.
+    pub watch_delay_ms: Option<u64>,
+    /// Apps that must be up before it, each with its condition.
+    pub depends_on: BTreeMap<String, String>,
+    /// Commands or webhooks by the name of the moment at which they run.
+    pub hooks: BTreeMap<String, String>,
     /// User.
     pub uid: Option<String>,
     /// Group.
@@ -190,6 +200,11 @@ impl Default for SavedSpec {
             log_rotate_interval: Default::default(),
             pid_file: Default::default(),
             cron_restart: Default::default(),
+            watch: Default::default(),
+            ignore_watch: Default::default(),
+            watch_delay_ms: Default::default(),
+            depends_on: Default::default(),
+            hooks: Default::default(),
             uid: Default::default(),
             gid: Default::default(),
             umask: Default::default(),

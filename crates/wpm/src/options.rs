@@ -134,6 +134,18 @@ options! {
     pid_file: String,
     /// Cron rule of restarts.
     cron_restart: String,
+    /// What is watched; empty = the working directory.
+    watch: Vec<String>,
+    /// Whether anything is watched.
+    watches: bool,
+    /// What is not watched.
+    ignore_watch: Vec<String>,
+    /// Quiet time after a change.
+    watch_delay_ms: u64,
+    /// Apps that must be up before it, with their conditions.
+    depends_on: BTreeMap<String, String>,
+    /// Commands or webhooks by their moment.
+    hooks: BTreeMap<String, String>,
     /// User.
     uid: String,
     /// Group.

@@ -141,6 +141,7 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     let unspawned = count(|outcome| matches!(outcome, Outcome::SpawnFailed { .. }));
     let alive = count(|outcome| matches!(outcome, Outcome::StillAlive));
     let superseded = count(|outcome| matches!(outcome, Outcome::Superseded));
+    let waiting = count(|outcome| matches!(outcome, Outcome::Waits { .. }));
     let done = count(|outcome| matches!(outcome, Outcome::Done));
     let of_total = |number: usize, word: &str| format!("{number}/{total} {word}");
     let mut parts = Vec::new();
@@ -171,6 +172,7 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
         (rolled_back, "rolled back"),
         (untried, "left as they were"),
         (alive, "still alive"),
+        (waiting, "waiting for another app"),
         (superseded, "left to another command"),
     ] {
         if number > 0 {
@@ -246,6 +248,16 @@ fn failures(app: &str, outcomes: &[&InstanceOutcome]) -> Vec<Failure> {
                     format!("{} was not started: {stage} failed: {cause}", escape::clean(&label(outcome))),
                 ));
                 // The others fail for the same reason.
+                break;
+            }
+            Outcome::Waits { on } => {
+                let on = escape::clean(on);
+                let message =
+                    format!("{} waits for {on}, which is not there", escape::clean(&label(outcome)));
+                failures.push(
+                    Failure::new(Code::Failed, message)
+                        .help(format!("it starts as soon as {on} does: `wpm start {on}`")),
+                );
                 break;
             }
             Outcome::StillAlive => failures.push(

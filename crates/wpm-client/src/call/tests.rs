@@ -167,7 +167,7 @@ fn events_are_streamed() {
         peer.write(&serde_json::json!({"id": request.id, "body": {"type": "event", "event": event}}));
     });
     let client = Client::open(daemon.home.clone(), options(LONG)).expect("connected");
-    let mut events = crate::subscribe::Subscription::open(client).expect("subscribed");
+    let mut events = crate::subscribe::Subscription::open(client, None).expect("subscribed");
     let event = loop {
         match events.next_ready().expect("understood") {
             Some(event) => break event,

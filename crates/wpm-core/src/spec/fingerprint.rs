@@ -163,6 +163,9 @@ impl Spec {
             log,
             pid_file,
             cron_restart,
+            watch,
+            depends_on,
+            hooks,
             uid,
             gid,
             umask,
@@ -209,6 +212,21 @@ impl Spec {
                 hash.text(name);
                 hash.text(&text);
             }
+        }
+        let depends_on = depends_on.iter().map(|(app, condition)| (app.as_str(), condition.as_str()));
+        let hooks = hooks.iter().map(|(hook, what)| (hook.as_str(), what.as_str()));
+        for (name, pairs) in
+            [("depends_on", depends_on.collect::<Vec<_>>()), ("hooks", hooks.collect::<Vec<_>>())]
+        {
+            for (key, value) in pairs {
+                [name, key, value].into_iter().for_each(|text| hash.text(text));
+            }
+        }
+        if !watch.paths.is_empty() {
+            hash.text("watch");
+            hash.texts(&watch.paths);
+            hash.texts(&watch.ignore);
+            hash.span(watch.delay.as_ref());
         }
         hash.finish()
     }

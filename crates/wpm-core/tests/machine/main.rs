@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic as tests may")]
 
 mod commands;
+mod depends;
 mod edges;
 mod health;
 mod lifecycle;

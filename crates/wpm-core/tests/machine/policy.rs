@@ -233,6 +233,28 @@ fn a_limit_below_what_it_needs_is_a_crash_loop() {
 }
 
 #[test]
+fn a_changed_file_restarts_every_instance_and_is_named() {
+    let mut host = Host::new();
+    let mut web = spec("web");
+    web.instances = 2;
+    host.outcomes(start([web]));
+    let app = host.it().app;
+    let change = |host: &mut Host| {
+        host.input(Input::FileChanged { app, path: "/srv/a.js".to_owned() });
+        host.deliver_all();
+    };
+    change(&mut host);
+    for id in [0, 1] {
+        let it = host.core.instance(InstanceId(id)).unwrap();
+        assert_eq!((it.restarts, &it.cause), (1, &Cause::Changed { path: "/srv/a.js".to_owned() }));
+        assert_eq!(host.status(id), "online");
+    }
+    host.outcomes(Command::Stop(targets(&["web"])));
+    change(&mut host);
+    assert_eq!(host.status(0), "stopped");
+}
+
+#[test]
 fn cron_restarts_what_the_user_has_not_stopped() {
     let fire = |host: &mut Host| {
         host.input(Input::CronFired(InstanceId(0)));

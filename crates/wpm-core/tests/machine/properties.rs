@@ -6,8 +6,8 @@
 
 use proptest::prelude::*;
 use wpm_core::{
-    Cause, Command, Desired, Event, Exit, Input, InstanceId, Millis, RestoredApp, RestoredInstance,
-    RestoredRun, RunId, ScaleTo, Spec, SpecChange, Start, StartApp, State, Ticket,
+    Cause, Command, Condition, Core, Desired, Event, Exit, Input, Instance, InstanceId, Millis, RestoredApp,
+    RestoredInstance, RestoredRun, RunId, ScaleTo, Spec, SpecChange, Start, StartApp, State, Ticket,
 };
 
 use crate::sim::{Host, Phase, targets};
@@ -53,8 +53,15 @@ fn a_spec() -> impl Strategy<Value = Spec> {
         prop::sample::select(vec![0_u64, 700, 5000]),
         any::<bool>(),
     );
-    (name, restart, stop, start, side).prop_map(|(name, restart, stop, start, side)| {
+    let others = prop::collection::btree_map(
+        prop::sample::select(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]),
+        // The others may never be met, and a command waits for them as long as it takes.
+        prop::sample::select(vec![Condition::Started, Condition::Ready]),
+        0..2,
+    );
+    (name, restart, stop, start, side, others).prop_map(|(name, restart, stop, start, side, others)| {
         let mut spec = Spec::new(name, format!("/srv/{name}.js"), "/srv");
+        spec.depends_on = others;
         spec.restart.autorestart = restart.0;
         spec.restart.max_restarts = restart.1;
         spec.restart.restart_delay = restart.2.map(Millis);
@@ -317,6 +324,26 @@ fn new_daemon(host: &mut Host) {
     host.act();
 }
 
+/// Whether all that an app depends on runs, and has for long enough.
+fn is_served(core: &Core, it: &Instance) -> bool {
+    let spec = &core.app(it.app).unwrap().spec;
+    spec.depends_on.keys().filter_map(|name| core.app_named(name)).all(|app| {
+        app.instances.values().filter_map(|id| core.instance(*id)).all(|it| {
+            matches!(it.state, State::Online(run)
+                if core.next_deadline().is_none_or(|next| next > run.launched.unwrap().plus(app.spec.start_check)))
+        })
+    })
+}
+
+/// Whether an app that depends on this one is being stopped, too.
+fn is_needed(core: &Core, it: &Instance) -> bool {
+    let name = &core.app(it.app).unwrap().spec.name;
+    core.apps().filter(|app| app.spec.depends_on.contains_key(name)).any(|app| {
+        let leaving = |it: &Instance| it.desired != Desired::Up;
+        app.instances.values().filter_map(|id| core.instance(*id)).any(leaving)
+    })
+}
+
 /// What holds at every moment.
 fn check(host: &Host) {
     let core = &host.core;
@@ -326,7 +353,9 @@ fn check(host: &Host) {
             assert_eq!(core.instance_of(run.id).map(|it| it.id), Some(it.id));
         }
         let settled = match (&it.state, it.desired) {
+            (State::Stopped, Desired::Up) => matches!(it.cause, Cause::Waits { .. }) && !is_served(core, it),
             (State::Stopped, desired) => desired == Desired::Down,
+            (State::Online(_) | State::Launching(_), Desired::Down | Desired::Gone) => is_needed(core, it),
             (State::Online(_) | State::Launching(_) | State::Backoff { .. } | State::Errored, desired) => {
                 desired == Desired::Up
             }
@@ -384,7 +413,8 @@ proptest! {
                 (&it.state, it.desired),
                 (State::Online(_) | State::Errored, Desired::Up) | (State::Stopped, Desired::Down)
             );
-            prop_assert!(explained, "{it:?}");
+            let waits = (&it.state, it.desired) == (&State::Stopped, Desired::Up) && !is_served(&host.core, it);
+            prop_assert!(explained || waits, "{it:?}");
         }
         for (run, process) in &host.processes {
             let current = host.core.instance_of(*run).is_some();

@@ -3,16 +3,14 @@
 //! Deliberately knows nothing of how often or how long. Invariant: a look that is given up leaves
 //! nothing behind; the command of an `exec:` check dies with it.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
-use std::process::Stdio;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wpm_core::Check;
 use wpm_sys::procfs;
 
-use crate::identity;
+use crate::shell::Place;
 
 /// Longest answer that is read to find its status, in bytes.
 const HEAD: usize = 1024;
@@ -29,10 +27,8 @@ pub(super) struct Subject {
     pub(super) process: (i32, u64),
     /// Its shim.
     pub(super) shim: i32,
-    pub(super) cwd: String,
-    pub(super) env: BTreeMap<String, String>,
-    pub(super) uid: Option<String>,
-    pub(super) gid: Option<String>,
+    /// Where its `exec:` checks run.
+    pub(super) place: Place,
     /// Files of stdout and stderr.
     pub(super) logs: [String; 2],
     pub(super) sizes: LogSizes,
@@ -45,7 +41,9 @@ pub(super) async fn look(subject: &Subject, check: &Check) -> bool {
         Check::Port(port) => listens(subject, *port),
         Check::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.is_ok(),
         Check::Http { url } => answers(url).await.unwrap_or(false),
-        Check::Exec { command } => succeeds(subject, command).await.unwrap_or(false),
+        Check::Exec { command } => {
+            subject.place.run(command, &[]).await.is_ok_and(|(status, _)| status.success())
+        }
         Check::Log { pattern } => {
             regex::bytes::Regex::new(pattern).is_ok_and(|pattern| says(subject, &pattern))
         }
@@ -114,36 +112,6 @@ fn status(head: &[u8]) -> Option<u16> {
     let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
     words.next()?.strip_prefix("HTTP/1.")?;
     words.next()?.parse().ok()
-}
-
-/// Whether a shell command ends with 0, run with the environment and in the folder of the app.
-async fn succeeds(subject: &Subject, command: &str) -> std::io::Result<bool> {
-    let mut sh = tokio::process::Command::new("/bin/sh");
-    sh.args(["-c", command]).env_clear().envs(&subject.env).current_dir(&subject.cwd);
-    sh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
-    match identity::resolve(subject.uid.as_deref(), subject.gid.as_deref()) {
-        Ok(Some(who)) => {
-            sh.uid(who.credentials.uid).gid(who.credentials.gid);
-        }
-        Ok(None) => {}
-        Err(why) => return Err(std::io::Error::other(why)),
-    }
-    let mut child = sh.spawn()?;
-    let group = Group(child.id().and_then(|pid| i32::try_from(pid).ok()));
-    let status = child.wait().await?;
-    drop(group);
-    Ok(status.success())
-}
-
-/// What a command has started ends with the look.
-struct Group(Option<i32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0.and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
-    }
 }
 
 /// Whether a line that the run has written matches.

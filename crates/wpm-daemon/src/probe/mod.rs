@@ -13,6 +13,7 @@ use wpm_core::{Check, Event, RunId};
 
 use crate::daemon::{Daemon, Message};
 use crate::launch;
+use crate::shell::Place;
 pub(crate) use look::LogSizes;
 use look::Subject;
 
@@ -53,15 +54,10 @@ impl Daemon {
             return;
         }
         let files = launch::files(&self.home, &spec, index, id);
-        let mut env = spec.instance_env(index, id);
-        env.insert(wpm_proto::env::HOME.to_owned(), self.home.path().to_string_lossy().into_owned());
         let subject = Subject {
             process: held.process.unwrap_or_default(),
             shim: held.shim_pid,
-            cwd: spec.cwd.clone(),
-            env,
-            uid: spec.uid.clone(),
-            gid: spec.gid.clone(),
+            place: Place::of(&spec, index, id, &self.home),
             logs: [files.out, files.err],
             sizes: held.log_sizes,
         };
@@ -75,7 +71,14 @@ impl Daemon {
                 let _gone = inbox.send(Message::Event(run, Event::BecameReady));
             }
             if let Some(check) = health {
-                await_illness(&subject, &check, interval, timeout, allowed).await;
+                let mut illness = std::pin::pin!(await_illness(&subject, &check, interval, timeout, allowed));
+                tokio::select! {
+                    () = &mut illness => {}
+                    () = await_ready(&subject, &check, timeout) => {
+                        let _gone = inbox.send(Message::Event(run, Event::BecameHealthy));
+                        illness.await;
+                    }
+                }
                 let _gone = inbox.send(Message::Event(run, Event::BecameUnhealthy));
             }
         })));

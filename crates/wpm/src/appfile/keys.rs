@@ -92,6 +92,17 @@ const KEYS: &[(&[&str], Set)] = &[
     (&["log_rotate_interval", "rotate_interval"], set!(log_rotate_interval, value::text)),
     (&["pid_file", "pid"], set!(pid_file, value::text)),
     (&["cron_restart", "cron"], set!(cron_restart, value::cron)),
+    (&["watch"], |options, given| {
+        match value::flag(given) {
+            Ok(watches) => options.watches = Some(watches),
+            Err(_) => options.watch = Some(value::texts(given)?),
+        }
+        Ok(())
+    }),
+    (&["ignore_watch"], set!(ignore_watch, value::texts)),
+    (&["watch_delay"], set!(watch_delay_ms, value::duration)),
+    (&["depends_on"], set!(depends_on, value::conditions)),
+    (&["hooks"], set!(hooks, value::table)),
     (&["uid", "user"], set!(uid, value::text)),
     (&["gid", "group"], set!(gid, value::text)),
     (&["umask"], set!(umask, value::umask)),
@@ -121,16 +132,13 @@ const KEPT: &[&str] = &[
     "name_prefix",
     "install_url",
     "username",
-    "watch",
-    "ignore_watch",
-    "watch_delay",
     "watch_options",
     "ext",
     "max",
 ];
 
 /// Keys of [`KEPT`] whose absence a user would notice.
-const MISSED: &[&str] = &["watch", "post_update"];
+const MISSED: &[&str] = &["watch_options", "post_update"];
 
 /// What is wrong with an entry.
 #[derive(Debug)]

@@ -60,6 +60,30 @@ pub(super) fn texts(value: &Value) -> Read<Vec<String>> {
     }
 }
 
+/// Texts by name.
+pub(super) fn table(value: &Value) -> Read<BTreeMap<String, String>> {
+    let table = value.as_object().ok_or_else(|| format!("{value} is not a table of names and texts"))?;
+    table.iter().map(|(name, value)| Ok((name.clone(), text(value)?))).collect()
+}
+
+/// Names of apps, each with its condition: a table, or a list of `NAME` or `NAME:CONDITION`. In a table,
+/// `{ condition: … }` is understood, too.
+pub(super) fn conditions(value: &Value) -> Read<BTreeMap<String, String>> {
+    if let Value::Object(entries) = value {
+        let condition = |value: &Value| match value.get("condition") {
+            // As Compose files say it: `service_healthy`.
+            Some(word) => text(word).map(|word| word.trim_start_matches("service_").to_owned()),
+            None => text(value),
+        };
+        return entries.iter().map(|(name, value)| Ok((name.clone(), condition(value)?))).collect();
+    }
+    let entry = |word: &String| {
+        let (name, condition) = word.rsplit_once(':').unwrap_or((word, "ready"));
+        (name.to_owned(), condition.to_owned())
+    };
+    Ok(texts(value)?.iter().map(entry).collect())
+}
+
 /// A list of words, or one text that is split as a shell would.
 pub(super) fn words(value: &Value) -> Read<Vec<String>> {
     match value {

@@ -144,6 +144,9 @@ fn of_spec(spec: &AppSpec, all: &mut Map<String, Value>) {
         ("_pm2_version", json!(env!("CARGO_PKG_VERSION"))),
     ];
     let optional = [
+        ("watch", (!spec.watch.is_empty()).then(|| json!(spec.watch))),
+        ("ignore_watch", (!spec.ignore_watch.is_empty()).then(|| json!(spec.ignore_watch))),
+        ("watch_delay", spec.watch_delay_ms.map(|it| json!(it))),
         ("max_memory_restart", spec.max_memory_restart.map(|it| json!(it))),
         ("cron_restart", spec.cron_restart.as_ref().map(|it| json!(it))),
         ("restart_delay", spec.restart_delay_ms.map(|it| json!(it))),
@@ -182,7 +185,7 @@ mod tests {
             "spec": {
                 "name": "web", "script": "/srv/web.js", "cwd": "/srv", "interpreter": "node",
                 "env": {"PORT": "3000", "status": "mine", "NODE_ENV": "production"},
-                "increment_var": "PORT", "instances_asked": true, "extra": {"watch": "true"}
+                "increment_var": "PORT", "instances_asked": true, "extra": {"vizion": "true"}
             },
             "instances": ([2, 1].map(|id| json!({
                 "id": id, "index": id, "pid": 10, "start_time": 1, "shim_pid": 9, "status": "online",
@@ -203,7 +206,7 @@ mod tests {
         );
         assert_eq!((&env["PORT"], &env["env"]["PORT"]), (&json!("3001"), &json!("3000")));
         assert_eq!((&env["NODE_ENV"], &env["exec_mode"]), (&json!("production"), &json!("cluster_mode")));
-        assert_eq!((&env["pm_err_log_path"], &env["watch"]), (&json!("/dev/null"), &json!(true)));
+        assert_eq!((&env["pm_err_log_path"], &env["vizion"]), (&json!("/dev/null"), &json!(true)));
         assert_eq!(env["NODE_APP_INSTANCE"], json!(1));
     }
 }

@@ -153,9 +153,12 @@ pub(crate) fn why(instance: &InstanceView) -> Vec<String> {
     let exit = instance.last_exit.map(exit_word);
     match health(&instance.status) {
         Health::Online => {
-            // What happened last time, where it came back by itself.
-            if let (true, Some(exit)) = (came_back_by_itself(instance), &exit) {
-                parts.push(format!("last {exit}"));
+            let by_rule = reason.filter(|reason| !exit.as_ref().is_some_and(|exit| reason.contains(exit)));
+            match (by_rule, &exit) {
+                (Some(rule), _) if instance.restarts > 0 => parts.push(format!("restarted: {rule}")),
+                // What happened last time, where it came back by itself.
+                (_, Some(exit)) if came_back_by_itself(instance) => parts.push(format!("last {exit}")),
+                _ => {}
             }
         }
         Health::Stopped

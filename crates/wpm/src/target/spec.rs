@@ -160,6 +160,13 @@ fn complete(
         None if program.shell || !scripted.is_some_and(is_javascript) => None,
         None => Path::new(&script).parent().and_then(folder::version),
     };
+    let watch = match (options.watches, options.watch.unwrap_or_default()) {
+        (Some(false), _) => Vec::new(),
+        (Some(true), paths) if paths.is_empty() => vec![cwd.display().to_string()],
+        (_, paths) => {
+            paths.iter().map(|path| absolute(path, cwd, &caller.env).display().to_string()).collect()
+        }
+    };
     let file = |path: Option<String>| path.map(|path| file(&path, cwd, caller));
     Ok(AppSpec {
         namespace: options.namespace.unwrap_or_else(|| "default".to_owned()),
@@ -215,6 +222,11 @@ fn complete(
         log_rotate_interval: options.log_rotate_interval,
         pid_file: file(options.pid_file),
         cron_restart: options.cron_restart,
+        watch,
+        ignore_watch: options.ignore_watch.unwrap_or_default(),
+        watch_delay_ms: options.watch_delay_ms,
+        depends_on: options.depends_on.unwrap_or_default(),
+        hooks: options.hooks.unwrap_or_default(),
         uid: options.uid,
         gid: options.gid,
         umask: options.umask,

@@ -142,6 +142,10 @@ fn facts(app: &AppView, spec: &AppSpec) -> Vec<(&'static str, String)> {
         restart.push(format!("gives up after {} quick deaths", spec.max_restarts.unwrap_or(16)));
     }
     restart.extend(spec.max_memory_restart.map(|limit| format!("above {}", show_size(limit))));
+    if !spec.watch.is_empty() {
+        let paths: Vec<String> = spec.watch.iter().map(|path| home::shorten(Path::new(path))).collect();
+        restart.push(format!("when {} changes", paths.join(" or ")));
+    }
     restart.extend(spec.cron_restart.as_ref().map(|rule| format!("cron {rule}")));
     let mut facts = vec![
         ("command", command.join(" ")),
@@ -149,6 +153,10 @@ fn facts(app: &AppView, spec: &AppSpec) -> Vec<(&'static str, String)> {
         ("mode", mode),
         ("restart", restart.join(", ")),
     ];
+    if !spec.depends_on.is_empty() {
+        let after = spec.depends_on.iter().map(|(app, condition)| format!("after {app} ({condition})"));
+        facts.push(("starts", after.collect::<Vec<_>>().join(", ")));
+    }
     if spec.namespace != "default" {
         facts.push(("namespace", spec.namespace.clone()));
     }

@@ -137,6 +137,18 @@ pub(crate) struct AppFlags {
     /// Restart it by a cron rule; 0 removes the rule
     #[arg(short, long, alias = "cron", value_name = "CRON", help_heading = "Restarts")]
     cron_restart: Option<String>,
+    /// Restart it when files change, in its working directory or where PATHS says
+    #[arg(long, value_name = "PATHS", num_args = 0..=1, require_equals = true, value_delimiter = ',', help_heading = "Restarts")]
+    watch: Option<Vec<String>>,
+    /// Do not watch what matches: a pattern as in .gitignore
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', help_heading = "Restarts")]
+    ignore_watch: Vec<String>,
+    /// Quiet time after a change until the restart [default: 200ms]
+    #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration), help_heading = "Restarts")]
+    watch_delay: Option<u64>,
+    /// Start after this app is up: `NAME`, or `NAME:started`, `:ready`, `:healthy`, `:completed`
+    #[arg(long, value_name = "APP", value_delimiter = ',', help_heading = "Start and stop")]
+    depends_on: Vec<String>,
 
     /// Bind this once and hand it to every instance: `[NAME=][HOST:]PORT` or `[NAME=]unix:PATH`
     #[arg(long, value_name = "ADDRESS", help_heading = "Ports")]
@@ -223,14 +235,6 @@ struct Accepted {
     /// How many instances of an app are reloaded at once
     #[arg(long, value_name = "N", hide = true)]
     parallel: Option<u32>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
-    watch: Option<Option<String>>,
-    #[arg(long, hide = true)]
-    ignore_watch: Option<String>,
-    #[arg(long, hide = true)]
-    watch_delay: Option<String>,
-    #[arg(long, hide = true)]
-    ext: Option<String>,
 }
 
 fn umask(text: &str) -> Result<u32, String> {
@@ -246,14 +250,6 @@ impl AppFlags {
         self.accepted.parallel.unwrap_or(1)
     }
 
-    /// Options that were typed and do nothing yet, to be said.
-    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
-        let accepted = &self.accepted;
-        let watch =
-            accepted.watch.is_some() || accepted.ignore_watch.is_some() || accepted.watch_delay.is_some();
-        watch.then_some("--watch").into_iter().collect()
-    }
-
     /// The settings that were typed, `args` being what stands behind `--`.
     pub(crate) fn into_options(self, args: Vec<String>) -> Result<AppOptions, String> {
         let mut env = BTreeMap::new();
@@ -262,6 +258,11 @@ impl AppFlags {
                 pair.split_once('=').ok_or_else(|| format!("--set-env {pair}: not NAME=VALUE"))?;
             env.insert(name.to_owned(), value.to_owned());
         }
+        let depends_on = self.depends_on.iter().map(|word| match word.rsplit_once(':') {
+            Some((name, condition)) => (name.to_owned(), condition.to_owned()),
+            None => (word.clone(), "ready".to_owned()),
+        });
+        let depends_on: BTreeMap<_, _> = depends_on.collect();
         let interpreter_args = self.interpreter_args.as_deref().map(split_words).transpose()?;
         let log_date_format = self.log_date_format.or_else(|| self.time.then(|| TIME_FORMAT.to_owned()));
         Ok(AppOptions {
@@ -315,6 +316,11 @@ impl AppFlags {
             log_rotate_interval: self.log_rotate_interval,
             pid_file: self.pid,
             cron_restart: self.cron_restart,
+            watches: self.watch.as_ref().map(|_| true),
+            watch: self.watch.filter(|paths| !paths.is_empty()),
+            ignore_watch: Some(self.ignore_watch).filter(|patterns| !patterns.is_empty()),
+            watch_delay_ms: self.watch_delay,
+            depends_on: Some(depends_on).filter(|apps| !apps.is_empty()),
             uid: self.uid,
             gid: self.gid,
             umask: self.umask,

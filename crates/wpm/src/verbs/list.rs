@@ -188,7 +188,7 @@ fn mini(row: &Row) -> String {
 fn watch(options: &List, context: &mut Context) -> Outcome {
     interrupt::end_on_interrupt(None);
     let mut client = context.daemon()?;
-    let mut events = Subscription::open(context.daemon()?)?;
+    let mut events = Subscription::open(context.daemon()?, None)?;
     let clear = output::stdout_is_terminal() && !options.json;
     loop {
         let view = look(&mut client, options)?;

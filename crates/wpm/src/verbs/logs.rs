@@ -81,7 +81,7 @@ fn pattern(text: &str) -> Result<Regex, String> {
 }
 
 /// Milliseconds since 1970 of a time, or of so long ago.
-fn since(text: &str) -> Result<i64, String> {
+pub(super) fn since(text: &str) -> Result<i64, String> {
     if let Some(at) = wpm_client::logs::stamp(text.as_bytes()) {
         return Ok(at);
     }

@@ -8,6 +8,7 @@ mod delete;
 mod describe;
 mod doctor;
 mod env;
+mod events;
 mod flags;
 mod flush;
 mod id;
@@ -56,6 +57,7 @@ pub(crate) const VERBS: &[Verb] = &[
     list::VERB,
     describe::VERB,
     logs::VERB,
+    events::VERB,
     reset::VERB,
     env::VERB,
     pid::VERB,

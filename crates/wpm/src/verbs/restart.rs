@@ -49,9 +49,6 @@ struct Restart {
 
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let restart: Restart = arguments(matches)?;
-    for option in restart.app.without_effect() {
-        context.warn(&format!("{option} is not supported yet and has no effect"));
-    }
     let caller = Caller::of_this_process()?;
     let flags = restart.app.into_options(restart.args).map_err(|why| Failure::new(Code::Usage, why))?;
     let (files, known): (Vec<String>, Vec<String>) =

@@ -63,9 +63,6 @@ struct Start {
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let start: Start = arguments(matches)?;
     let caller = Caller::of_this_process()?;
-    for option in start.app.without_effect() {
-        context.warn(&format!("{option} is not supported yet and has no effect"));
-    }
     let choice = Choice { env: start.env, only: start.only };
     let named = start.app.name.is_some();
     let flags = start.app.into_options(start.args).map_err(|why| Failure::new(Code::Usage, why))?;

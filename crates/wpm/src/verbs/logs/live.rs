@@ -92,7 +92,7 @@ fn read_events(subscription: &mut Subscription) -> Option<Vec<EventView>> {
 fn subscribe(known: &Known) -> Option<Subscription> {
     let options = Options { start: Start::Never, ..Options::default() };
     let client = Client::open(known.home().clone(), options).ok()?;
-    Subscription::open(client).ok()
+    Subscription::open(client, None).ok()
 }
 
 /// Follows files that have come; what is in them already is new too.

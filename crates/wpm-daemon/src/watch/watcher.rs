@@ -1,0 +1,170 @@
+//! The thread that watches files: walks folders, hears the kernel, waits until it is quiet.
+//!
+//! Blocks while nothing happens: without watched apps it does not exist, and with them it sleeps in
+//! the kernel. Invariant: a folder that appears below a watched one is watched, too, unless its app
+//! ignores it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use ignore::WalkBuilder;
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::UnboundedSender;
+use wpm_core::AppId;
+
+use super::rules::{LoopBreaker, Own, Root};
+use crate::daemon::Message;
+
+/// What one app is watched for.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) app: AppId,
+    pub(super) name: String,
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) ignore: Vec<String>,
+    pub(super) delay: Duration,
+    pub(super) own: Own,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Watch for these apps, and for no others.
+    Follow(Vec<Job>),
+    /// The kernel says.
+    Changed(notify::Result<notify::Event>),
+}
+
+struct Watched {
+    job: Job,
+    roots: Vec<Root>,
+    breaker: LoopBreaker,
+    paused: bool,
+    /// When it is quiet enough, and what has changed first.
+    due: Option<(Instant, PathBuf)>,
+}
+
+/// Runs until nobody can give orders any more.
+pub(super) fn run(orders: &Receiver<Order>, to_self: &Sender<Order>, inbox: &UnboundedSender<Message>) {
+    // A new one for each list of apps: what is not watched any more ends with the old one.
+    let mut watcher = None;
+    let mut apps: BTreeMap<AppId, Watched> = BTreeMap::new();
+    loop {
+        let next = apps.values().filter_map(|app| app.due.as_ref().map(|(at, _)| *at)).min();
+        let order = match next {
+            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => orders.recv_timeout(at.saturating_duration_since(Instant::now())),
+        };
+        match order {
+            Ok(Order::Follow(jobs)) => {
+                apps.clear();
+                let own = to_self.clone();
+                let heard = move |event| {
+                    let _gone = own.send(Order::Changed(event));
+                };
+                let watcher = match notify::recommended_watcher(heard) {
+                    Ok(fresh) => watcher.insert(fresh),
+                    Err(error) => {
+                        tracing::error!("files cannot be watched: {error}");
+                        continue;
+                    }
+                };
+                for job in jobs {
+                    let roots: Vec<Root> =
+                        job.paths.iter().map(|path| Root::new(path, &job.ignore)).collect();
+                    let folders: usize =
+                        roots.iter().map(|root| watch_below(watcher, root, &root.path, &job.name)).sum();
+                    tracing::info!("{:?}: {folders} folders are watched", job.name);
+                    let watched =
+                        Watched { job, roots, breaker: LoopBreaker::default(), paused: false, due: None };
+                    apps.insert(watched.job.app, watched);
+                }
+            }
+            Ok(Order::Changed(Ok(event))) => {
+                if let Some(watcher) = &mut watcher {
+                    apps.values_mut().for_each(|app| take(watcher, app, &event));
+                }
+            }
+            Ok(Order::Changed(Err(error))) => tracing::warn!("a change of files may be missed: {error}"),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = Instant::now();
+        for app in apps.values_mut() {
+            if let Some((_, path)) = app.due.take_if(|(at, _)| *at <= now) {
+                app.paused = !app.breaker.allows(now);
+                let path = path.to_string_lossy().into_owned();
+                let message = Message::Changed { app: app.job.app, path, paused: app.paused };
+                let _gone = inbox.send(message);
+            }
+        }
+    }
+}
+
+/// Takes an event of the kernel, if it is about this app.
+fn take(watcher: &mut RecommendedWatcher, app: &mut Watched, event: &notify::Event) {
+    let changes = match event.kind {
+        EventKind::Create(_) | EventKind::Remove(_) => true,
+        EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) | EventKind::Any | EventKind::Other => false,
+    };
+    if !changes || app.paused {
+        return;
+    }
+    for path in &event.paths {
+        let is_folder = path.is_dir();
+        let Some(root) = app.roots.iter().find(|root| root.covers(path, is_folder)) else { continue };
+        if app.job.own.has(path) {
+            continue;
+        }
+        if is_folder {
+            if !matches!(event.kind, EventKind::Remove(_)) {
+                let _folders = watch_below(watcher, root, path, &app.job.name);
+            }
+            // What is in it counts, not the folder.
+            if !has_files(path) {
+                continue;
+            }
+        }
+        let first = app.due.take().map_or_else(|| path.clone(), |(_, first)| first);
+        app.due = Some((Instant::now() + app.job.delay, first));
+    }
+}
+
+fn has_files(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()))
+    })
+}
+
+/// Watches a folder and those in it; for a file, the folder that it is in, as editors replace files. Gives
+/// the number of folders.
+fn watch_below(watcher: &mut RecommendedWatcher, root: &Root, path: &Path, app: &str) -> usize {
+    let mut count = 0;
+    let mut add = |folder: &Path| {
+        count += 1;
+        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+            tracing::warn!("{app:?}: {} cannot be watched: {error}", folder.display());
+        }
+    };
+    if !path.is_dir() {
+        path.parent().into_iter().for_each(add);
+        return count;
+    }
+    add(path);
+    let root = root.clone();
+    let mut folders = WalkBuilder::new(path);
+    folders.standard_filters(false).filter_entry(move |entry| {
+        entry.file_type().is_some_and(|kind| kind.is_dir()) && root.covers(entry.path(), true)
+    });
+    for entry in folders.build().flatten() {
+        if entry.depth() > 0 {
+            add(entry.path());
+        }
+    }
+    count
+}

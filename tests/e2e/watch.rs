@@ -1,0 +1,64 @@
+//! `--watch`: what restarts an app, and what does not.
+
+use std::path::Path;
+
+use crate::world::{World, await_text};
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+    std::fs::write(path, text).expect("written");
+}
+
+#[test]
+fn a_change_restarts_and_is_shown() {
+    let world = World::new();
+    let source = world.dir.path().join("source");
+    write(&source.join("node_modules/a/index.js"), "1");
+    write(&source.join("server.js"), "1");
+    write(&source.join(".gitignore"), "*.tmp\n");
+    let options = format!(
+        "--watch={} --ignore-watch dist --watch-delay 50ms --output {}/own.log",
+        source.display(),
+        source.display()
+    );
+    let mut first = world.start("web", &options, 1).pop().expect("one");
+    await_text(&world.home().join("daemon.log"), "\"web\": 1 folders are watched");
+
+    // None of these counts: the change after them is the one that is named.
+    write(&source.join("node_modules/a/index.js"), "2");
+    write(&source.join("dist/bundle.js"), "2");
+    write(&source.join("draft.tmp"), "2");
+    write(&source.join(".hidden"), "2");
+    assert_eq!(first.tell("print out words"), "done");
+    await_text(&source.join("own.log"), "words");
+    write(&source.join("server.js"), "2");
+    first.dead();
+    let second = world.puppet();
+    let shown = world.run("describe web").ok().out;
+    assert!(shown.contains("source/server.js changed"), "{shown}");
+
+    // A folder that comes later is watched, too.
+    write(&source.join("routes/deep/shop.js"), "1");
+    second.dead();
+    let third = world.puppet();
+    write(&source.join("routes/deep/shop.js"), "2");
+    third.dead();
+    let _fourth = world.puppet();
+}
+
+#[test]
+fn an_app_that_writes_what_it_is_watched_for_is_not_restarted_for_ever() {
+    let world = World::new();
+    let source = world.dir.path().join("source");
+    write(&source.join("count.sh"), "date +%N > stamp\nexec sleep 1000\n");
+    let said = world
+        .command(["start", "count.sh", "--watch", "--watch-delay", "20ms", "--interpreter", "sh"])
+        .current_dir(&source)
+        .output()
+        .expect("wpm runs");
+    assert!(said.status.success(), "{said:?}");
+    // The first run may have written before it was watched.
+    write(&source.join("stamp"), "0");
+    await_text(&world.home().join("daemon.log"), "it is not watched any more");
+    assert_eq!(world.statuses(), ["online"]);
+}
