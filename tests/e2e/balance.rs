@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::world::World;
+use crate::world::{World, ports_in_a_row};
 
 /// A server that keeps its connections.
 const SERVER: &str = r#"
@@ -20,15 +20,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer).serve_forever()
 "#;
-
-/// First of `count` free ports in a row, below those that the kernel gives to others.
-fn ports_in_a_row(count: u16) -> u16 {
-    let free = |port: &u16| {
-        (0..count).all(|n| std::net::TcpListener::bind(("127.0.0.1", port.saturating_add(n))).is_ok())
-    };
-    let seed = u16::try_from(std::process::id() % 1000).expect("below a thousand");
-    (0..1000).map(|n| 20_000 + (seed + n) % 1000 * 10).find(free).expect("free ports in a row")
-}
 
 /// A connection that was answered and stays open, and the answer.
 fn connection(port: u16) -> (TcpStream, String) {

@@ -5,6 +5,7 @@
 mod appfiles;
 mod balance;
 mod boot;
+mod chapter;
 mod cluster;
 mod depends;
 mod events;

@@ -264,6 +264,20 @@ impl Puppet {
     }
 }
 
+/// First of `count` free ports in a row, below those that the kernel gives to others; each call gives others.
+pub(crate) fn ports_in_a_row(count: u16) -> u16 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let free = |port: &u16| {
+        (0..count).all(|n| std::net::TcpListener::bind(("127.0.0.1", port.saturating_add(n))).is_ok())
+    };
+    (0..1000)
+        .map(|_| (std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed)) % 1000)
+        .map(|slot| 20_000 + u16::try_from(slot * 10).expect("below ten thousand"))
+        .find(free)
+        .expect("free ports in a row")
+}
+
 /// Waits until a file holds a text, by watching its folder.
 #[track_caller]
 pub(crate) fn await_text(path: &Path, text: &str) {

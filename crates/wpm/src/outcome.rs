@@ -148,6 +148,10 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     if up > 0 || died + unspawned + unready > 0 {
         parts.push(of_total(up, "up"));
     }
+    let gaps = count(|outcome| matches!(outcome, Outcome::Restarted { .. }));
+    if gaps > 0 {
+        parts.push(format!("{gaps} with a gap, as two runs of it cannot overlap"));
+    }
     let finished = count(|outcome| matches!(outcome, Outcome::Finished { .. }));
     if finished > 0 {
         parts.push(of_total(finished, "finished"));

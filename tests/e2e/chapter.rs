@@ -1,0 +1,305 @@
+//! The cluster chapter of the documentation: its examples, as they stand in `docs/examples/cluster`, on
+//! the real frameworks, redis and nginx.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use crate::world::{Said, World, await_text, kill_and_wait, ports_in_a_row};
+
+/// What npm and pip install, once for all test runs.
+fn installed(folder: &str, install: impl FnOnce(&Path) -> Command) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    if !folder.join("installed").exists() {
+        let output = install(&folder).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::write(folder.join("installed"), "").expect("noted");
+    }
+    folder
+}
+
+fn node_modules() -> &'static Path {
+    static MODULES: OnceLock<PathBuf> = OnceLock::new();
+    MODULES.get_or_init(|| {
+        let folder = installed("cluster", |folder| {
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(folder);
+            npm.args([
+                "weroll@1.7.5",
+                "socket.io-client@1.7.4",
+                "socket.io@4",
+                "socket.io-client-4@npm:socket.io-client@4",
+            ]);
+            npm
+        });
+        folder.join("node_modules")
+    })
+}
+
+/// Folder of the programs of a Python environment with the two servers.
+fn python() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let folder = installed("python", |folder| {
+            let mut sh = Command::new("sh");
+            sh.args(["-c", "python3 -m venv \"$1\" && \"$1\"/bin/pip install -q gunicorn uvicorn", "sh"])
+                .arg(folder);
+            sh
+        });
+        folder.join("bin")
+    })
+}
+
+/// A world with a copy of the examples, and what they need beside them.
+struct Chapter {
+    world: World,
+    examples: PathBuf,
+    redis: u16,
+}
+
+impl Chapter {
+    fn new() -> Self {
+        let world = World::new();
+        let examples = world.dir.path().join("cluster");
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let copied =
+            Command::new("cp").arg("-r").arg(project.join("docs/examples/cluster")).arg(&examples).status();
+        assert!(copied.expect("cp runs").success());
+        std::os::unix::fs::symlink(node_modules(), examples.join("node_modules")).expect("linked");
+        for client in ["broadcast.js", "sticky.js"] {
+            std::fs::copy(project.join("tests/e2e/chapter").join(client), examples.join(client))
+                .expect("copied");
+        }
+        Self { world, examples, redis: 0 }
+    }
+
+    fn with_redis() -> Self {
+        let mut chapter = Self::new();
+        chapter.redis = ports_in_a_row(1);
+        let port = chapter.redis.to_string();
+        let save = ["--port", port.as_str(), "--save", ""];
+        let start =
+            ["start", "redis-server", "--name", "redis", "--ready", "port", "--listen-timeout", "30s", "--"];
+        chapter.wpm(start.iter().chain(&save).copied(), &[]).ok();
+        chapter
+    }
+
+    /// Runs wpm in the folder of the examples.
+    fn wpm<'a>(&self, args: impl IntoIterator<Item = &'a str>, env: &[(&str, u16)]) -> Said {
+        let mut command = self.world.command(args);
+        // nginx and redis stand where the PATH of a user may not look.
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").expect("a PATH"));
+        command.env("PATH", path).env("REDIS_PORT", self.redis.to_string()).current_dir(&self.examples);
+        for (name, value) in env {
+            command.env(name, value.to_string());
+        }
+        let output = command.output().expect("wpm runs");
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn run(&self, line: &str) -> Said {
+        self.wpm(line.split_whitespace(), &[])
+    }
+
+    fn node(&self, script: &str, args: impl IntoIterator<Item = String>) -> Output {
+        Command::new("node").arg(script).args(args).current_dir(&self.examples).output().expect("node runs")
+    }
+
+    /// What each of these clients says is heard by all of them; gives who has passed it on.
+    #[track_caller]
+    fn broadcast(&self, transports: &str, ports: impl IntoIterator<Item = u16>) -> BTreeSet<String> {
+        let addresses = ports.into_iter().map(|port| format!("http://127.0.0.1:{port}"));
+        let output = self.node("broadcast.js", std::iter::once(transports.to_owned()).chain(addresses));
+        assert!(output.status.success(), "{output:?}");
+        let by = |line: &str| line.rsplit_once("(by ").map(|(_, by)| by.trim_end_matches(')').to_owned());
+        String::from_utf8_lossy(&output.stdout).lines().filter_map(by).collect()
+    }
+}
+
+fn request(port: u16, text: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(30)))?;
+    stream.write_all(text.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.is_empty() {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(answer)
+}
+
+fn get(port: u16) -> std::io::Result<String> {
+    request(port, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+}
+
+/// Asks until so many different answers were given.
+#[track_caller]
+fn different(count: usize, mut ask: impl FnMut() -> String) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for _ in 0..3000 {
+        seen.insert(ask());
+        if seen.len() == count {
+            return seen;
+        }
+    }
+    panic!("only {} of {count} answered: {seen:?}", seen.len());
+}
+
+/// Asks as fast as it can while a command runs; every single request must be answered.
+#[track_caller]
+fn under_load(mut ask: impl FnMut() -> std::io::Result<String>, mut command: Command) {
+    let mut running = command.spawn().expect("wpm runs");
+    let (mut asked, mut failed) = (0, Vec::new());
+    while running.try_wait().expect("waits").is_none() {
+        asked += 1;
+        failed.extend(ask().err());
+    }
+    assert!(running.wait().expect("ended").success());
+    assert!(asked > 20 && failed.is_empty(), "{} of {asked} failed: {failed:?}", failed.len());
+}
+
+#[test]
+fn websockets_have_a_port_for_each_instance_and_reach_all() {
+    let chapter = Chapter::with_redis();
+    let base = ports_in_a_row(6);
+    let start = [
+        "start",
+        "realtime/main.js",
+        "--name",
+        "realtime",
+        "-i",
+        "4",
+        "--ready",
+        "port",
+        "--listen-timeout",
+        "30s",
+    ];
+    chapter.wpm(start, &[("BASE_PORT", base)]).ok();
+    let ports = |count: u16| base..base + count;
+    let everybody = |count: u32| (0..count).map(|n| n.to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(chapter.broadcast("websocket", ports(4)), everybody(4));
+
+    // The same instance comes back to the same port, whatever dies.
+    let pid = |index: usize| {
+        let list = chapter.run("jlist").ok().json();
+        let mut apps = list.as_array().expect("a list").iter().filter(|app| app["name"] == "realtime");
+        i32::try_from(apps.nth(index).expect("an instance")["pid"].as_i64().expect("a pid")).expect("a pid")
+    };
+    kill_and_wait(pid(1));
+    kill_and_wait(chapter.world.read("daemon.pid").trim().parse().expect("a pid"));
+    assert_eq!(chapter.broadcast("websocket", ports(4)), everybody(4));
+    chapter.run("reload realtime").ok();
+    assert_eq!(chapter.broadcast("polling,websocket", ports(4)), everybody(4));
+    chapter.run("scale realtime 5").ok();
+    assert_eq!(chapter.broadcast("websocket", ports(5)), everybody(5));
+    let picked = chapter.run("pick realtime").ok().out;
+    let port: u16 = picked.trim().rsplit_once(':').expect("an address").1.parse().expect("a port");
+    assert!(ports(5).contains(&port), "{picked}");
+
+    // nginx in front of them, with what wpm wrote for it.
+    let front = base + 5;
+    let site = chapter.run(&format!("nginx realtime --listen {front}")).ok().out;
+    std::fs::write(chapter.examples.join("realtime.conf"), site).expect("written");
+    let conf = format!(
+        "daemon off; pid {0}/nginx.pid; error_log stderr; events {{}}\n\
+         http {{ access_log off; client_body_temp_path {0}/t; proxy_temp_path {0}/t; fastcgi_temp_path {0}/t;\n\
+         uwsgi_temp_path {0}/t; scgi_temp_path {0}/t; include {0}/realtime.conf; }}\n",
+        chapter.examples.display()
+    );
+    std::fs::write(chapter.examples.join("nginx.conf"), conf).expect("written");
+    let conf = chapter.examples.join("nginx.conf");
+    let start =
+        ["start", "nginx", "--name", "front", "--ready", "port", "--listen-timeout", "30s", "--", "-c"];
+    chapter.wpm(start.into_iter().chain([conf.to_str().expect("utf-8")]), &[]).ok();
+    chapter.broadcast("polling,websocket", [front, front, front]);
+    chapter.broadcast("websocket", [front]);
+}
+
+#[test]
+fn a_web_application_shares_its_ports() {
+    let chapter = Chapter::with_redis();
+    let port = ports_in_a_row(2);
+    let start =
+        ["start", "web/main.js", "--name", "web", "-i", "4", "--ready", "port", "--listen-timeout", "30s"];
+    chapter.wpm(start, &[("PORT", port), ("ECO_PORT", port + 1)]).ok();
+    let ask = || {
+        let body = r#"{"method":"who.tell"}"#;
+        request(
+            port,
+            &format!(
+                "POST /api HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+    };
+    let instance = || {
+        let answer = ask().expect("answered");
+        answer
+            .split("\"instance\":")
+            .nth(1)
+            .and_then(|rest| rest.chars().next())
+            .expect("an instance")
+            .to_string()
+    };
+    different(4, instance);
+    under_load(ask, chapter.world.command(["reload", "web", "--silent"]));
+    different(4, instance);
+}
+
+#[test]
+fn polling_clients_meet_the_same_instance_without_a_proxy() {
+    let chapter = Chapter::new();
+    let port = ports_in_a_row(1);
+    let start = ["start", "sticky/server.js", "--name", "sticky", "-i", "3", "--balance", "sticky"];
+    chapter.wpm(start, &[("PORT", port)]).ok();
+    let output = chapter.node("sticky.js", [port.to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    let instances: usize = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
+    assert!(instances > 1, "eight addresses went to one instance");
+}
+
+#[test]
+fn a_port_in_the_source_is_counted_up() {
+    let chapter = Chapter::new();
+    let base = ports_in_a_row(3);
+    let source = format!(
+        "require('http').createServer((q, r) => r.end(process.env.WPM_INSTANCE)).listen({base}, '127.0.0.1', () => console.log('listening'))"
+    );
+    std::fs::write(chapter.examples.join("literal.js"), source).expect("written");
+    let step = base.to_string();
+    chapter.wpm(["start", "literal.js", "-i", "3", "--port-step", &step, "--ready", "port"], &[]).ok();
+    for index in 0..3_u16 {
+        await_text(&chapter.world.home().join(format!("logs/literal-out-{index}.log")), "listening");
+        let answer = get(base + index).expect("answered");
+        assert!(answer.ends_with(&index.to_string()), "{answer}");
+    }
+}
+
+#[test]
+fn python_servers_take_the_socket_that_wpm_holds() {
+    let chapter = Chapter::new();
+    let instance = |port| get(port).expect("answered").chars().last().expect("a body").to_string();
+    let servers: [(&str, &[&str]); 2] =
+        [("gunicorn", &["--workers", "1", "app:app"]), ("uvicorn", &["--fd", "3", "asgi:app"])];
+    for (server, args) in servers {
+        let port = ports_in_a_row(1);
+        let listen = format!("127.0.0.1:{port}");
+        let program = python().join(server);
+        let start =
+            ["start", program.to_str().expect("utf-8"), "-i", "2", "--cwd", "python", "--listen", &listen];
+        chapter.wpm(start.into_iter().chain(["--"]).chain(args.iter().copied()), &[]).ok();
+        different(2, || instance(port));
+        under_load(|| get(port), chapter.world.command(["reload", server, "--silent"]));
+        different(2, || instance(port));
+        chapter.wpm(["delete", server], &[]).ok();
+    }
+}
