@@ -77,7 +77,7 @@ impl<'a> Manager<'a> {
         let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("a path"));
         let mut hook = self.world.command(["__unit", "stop", "wpm-web.service", "system"]);
         let status = hook.env("PATH", path).env("MAINPID", main.to_string()).status().expect("runs");
-        assert!(status.success());
+        assert!(status.success(), "the daemon's log:\n{}", self.world.log());
     }
 }
 

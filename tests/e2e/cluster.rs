@@ -4,15 +4,11 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::world::{World, await_text, kill_and_wait};
+use crate::world::{World, await_text, kill_and_wait, ports_in_a_row};
 
 const WEB: &str = "require('http').createServer((q, r) => { r.setHeader('Connection', 'close'); \
     r.end(process.pid + ' ' + require('cluster').worker.id + ' ' + process.env.NODE_APP_INSTANCE) })\
     .listen(+process.env.PORT, '127.0.0.1', () => console.log('listening'))";
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
-}
 
 /// The body of an answer.
 fn ask(port: u16) -> String {
@@ -26,7 +22,7 @@ fn ask(port: u16) -> String {
 
 /// Starts three Node instances on one port.
 fn three(world: &World) -> u16 {
-    let port = free_port();
+    let port = ports_in_a_row(1);
     let script = world.dir.path().join("web.js");
     std::fs::write(&script, WEB).expect("written");
     let started = world
@@ -103,7 +99,7 @@ fn the_port_outlives_the_keeper() {
 #[test]
 fn any_program_takes_a_socket_by_the_systemd_protocol() {
     let world = World::new();
-    let port = free_port();
+    let port = ports_in_a_row(1);
     let script = world.dir.path().join("srv.py");
     let text = "import os, socket\n\
         assert os.environ['LISTEN_PID'] == str(os.getpid()) and os.environ['LISTEN_FDNAMES'] == 'web'\n\

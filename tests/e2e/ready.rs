@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::world::{World, await_text};
+use crate::world::{World, await_text, ports_in_a_row};
 
 /// A web server that counts its runs in a file, says so when it listens, and can be made ill.
 const SERVER: &str = r#"
@@ -31,15 +31,11 @@ print(f"run {run} listens", flush=True)
 server.serve_forever()
 "#;
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
-}
-
 /// A world with the server as `web.py`, and a port for it.
 fn with_server() -> (World, u16) {
     let world = World::new();
     std::fs::write(world.dir.path().join("web.py"), SERVER).expect("written");
-    (world, free_port())
+    (world, ports_in_a_row(1))
 }
 
 /// Starts `web` with these options; gives exit code and what was said.

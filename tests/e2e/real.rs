@@ -3,17 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::world::World;
+use crate::world::{World, ports_in_a_row};
 
 fn write(path: PathBuf, text: &str, mode: u32) -> PathBuf {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
     std::fs::write(&path, text).expect("written");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
     path
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
 }
 
 /// The answer of an http server, once it listens: the app tells its log when it does.
@@ -47,7 +43,7 @@ fn a_folder_with_a_native_main_runs_on_all_cpus() {
 #[test]
 fn a_node_server_answers() {
     let world = World::new();
-    let port = free_port();
+    let port = ports_in_a_row(1);
     let script = write(
         world.dir.path().join("web.js"),
         &format!(
@@ -65,7 +61,7 @@ fn a_node_server_answers() {
 #[test]
 fn a_python_server_runs_three_times_on_ports_of_its_own() {
     let world = World::new();
-    let base = free_port();
+    let base = ports_in_a_row(1);
     let script = write(
         world.dir.path().join("srv.py"),
         "import http.server, os\nclass H(http.server.BaseHTTPRequestHandler):\n  def do_GET(self):\n    self.send_response(200); self.end_headers(); self.wfile.write(('python ' + os.environ['WPM_INSTANCE']).encode())\ns = http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H)\nprint('listening')\ns.serve_forever()\n",
@@ -84,7 +80,7 @@ fn a_python_server_runs_three_times_on_ports_of_its_own() {
 fn redis_runs_and_stops_cleanly() {
     use std::io::{Read, Write};
     let world = World::new();
-    let port = free_port();
+    let port = ports_in_a_row(1);
     let args = ["start", "redis-server", "--name", "cache", "--", "--port", &port.to_string(), "--save", ""];
     world.wpm(args).ok();
     await_log(&world.home().join("logs/cache-out.log"), "Ready to accept connections");

@@ -138,6 +138,8 @@ pub(crate) struct Daemon {
     pub(crate) clusters: crate::cluster::Clusters,
     /// Hears what apps say at `NOTIFY_SOCKET`, once one of them uses it.
     pub(crate) notes: Option<tokio::task::JoinHandle<()>>,
+    /// Its socket, by the keeper's name for it.
+    pub(crate) notes_socket: Option<(u64, crate::cluster::Fd)>,
     pub(crate) recent_keys: VecDeque<String>,
     /// Size of each instance's stderr file before its last run.
     pub(crate) last_error_offset: HashMap<InstanceId, u64>,
@@ -257,6 +259,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         history: VecDeque::new(),
         clusters: crate::cluster::Clusters::default(),
         notes: None,
+        notes_socket: None,
         recent_keys: recovered.recent_keys.clone().into(),
         last_error_offset: HashMap::new(),
         failed_offsets: HashMap::new(),
@@ -290,7 +293,8 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     daemon.take_over(recovered);
     daemon.run(&listener, messages, written).await;
     let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
-    let held = daemon.clusters.all_held();
+    let mut held = daemon.clusters.all_held();
+    held.extend(daemon.notes_socket.take());
     daemon.store.finish();
     drop(lock);
     if keeper_gone {
@@ -355,7 +359,8 @@ impl Daemon {
         let mut next_sample = tokio::time::Instant::now();
         loop {
             self.act();
-            if self.keeper_gone
+            // At the end the keeper may be gone before the last answer is durable.
+            if (self.keeper_gone && !self.quitting)
                 || ((self.quitting || self.updating)
                     && self.waiting_answers.is_empty()
                     && self.after.is_empty())

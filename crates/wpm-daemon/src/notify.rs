@@ -1,13 +1,15 @@
 //! What apps say at `NOTIFY_SOCKET` (sd_notify(3)): ready, stopping, alive, more time.
 //!
 //! Owns the socket, one for the home, and finds the run of a sender by the credentials that the kernel
-//! adds. Invariant: a message counts for the run whose process or descendant has sent it, and for no
+//! adds. The keeper holds it, too: what is said while there is no daemon waits for the next one, and
+//! nobody who speaks then gets an error. Invariant: a message counts for the run whose process or descendant has sent it, and for no
 //! other; there is a socket only while an app is told of it.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, sockopt};
 use tokio::io::Interest;
@@ -20,6 +22,8 @@ use crate::daemon::{Daemon, Message};
 
 /// Longest message, in bytes.
 const LONGEST: usize = 4096;
+/// The keeper's name for the socket; those of shared ports end otherwise.
+const KEY: u64 = u64::MAX;
 /// How far the parents of a sender are followed.
 const GENERATIONS: usize = 64;
 
@@ -76,14 +80,14 @@ impl Daemon {
             return Ok(());
         }
         let path = path(&self.home);
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let socket = std::os::unix::net::UnixDatagram::bind(&path)?;
-        // An app may run as another user; who sends what is known from the kernel.
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        sockopt::set_socket_passcred(&socket, true)?;
+        let held = self.clusters.claim(KEY).filter(|_| path.exists());
+        let fd = match held {
+            Some(fd) => fd,
+            None => Rc::new(OwnedFd::from(bind(&path)?)),
+        };
+        self.keep(KEY, &fd);
+        let socket = std::os::unix::net::UnixDatagram::from(fd.try_clone()?);
+        self.notes_socket = Some((KEY, fd));
         socket.set_nonblocking(true)?;
         let socket = UnixDatagram::from_std(socket)?;
         let inbox = self.inbox.clone();
@@ -145,6 +149,18 @@ impl Daemon {
         }
         None
     }
+}
+
+fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixDatagram> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = std::os::unix::net::UnixDatagram::bind(path)?;
+    // An app may run as another user; who sends what is known from the kernel.
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    sockopt::set_socket_passcred(&socket, true)?;
+    Ok(socket)
 }
 
 /// The next message and its sender; `None` for one without credentials.

@@ -101,6 +101,11 @@ impl Clusters {
         self.held.extend(held.into_iter().map(|(key, fd)| (key, Rc::new(fd))));
     }
 
+    /// Takes back a socket that the keeper held.
+    pub(crate) fn claim(&mut self, key: u64) -> Option<Fd> {
+        self.held.remove(&key)
+    }
+
     /// Whether messages reach a run.
     pub(crate) fn has_channel(&self, run: RunId) -> bool {
         let cluster = self.runs.get(&run).and_then(|app| self.apps.get(app));
@@ -156,7 +161,7 @@ impl Daemon {
     }
 
     /// Has the keeper hold a socket.
-    fn keep(&self, key: u64, fd: &Fd) {
+    pub(crate) fn keep(&self, key: u64, fd: &Fd) {
         match fd.try_clone() {
             Ok(fd) => self.keeper.send(ToKeeper::Hold { key }.encode(), vec![fd]),
             Err(error) => tracing::warn!(%error, "a listening socket cannot be given to the keeper"),

@@ -75,8 +75,10 @@ pub(super) fn run(orders: &Receiver<Order>, to_self: &Sender<Order>, inbox: &Unb
                 for job in jobs {
                     let roots: Vec<Root> =
                         job.paths.iter().map(|path| Root::new(path, &job.ignore)).collect();
-                    let folders: usize =
-                        roots.iter().map(|root| watch_below(watcher, root, &root.path, &job.name)).sum();
+                    let folders: usize = roots
+                        .iter()
+                        .map(|root| watch_below(watcher, root, &root.path, &job.name).folders)
+                        .sum();
                     tracing::info!("{:?}: {folders} folders are watched", job.name);
                     let watched =
                         Watched { job, roots, breaker: LoopBreaker::default(), paused: false, due: None };
@@ -121,50 +123,52 @@ fn take(watcher: &mut RecommendedWatcher, app: &mut Watched, event: &notify::Eve
         if app.job.own.has(path) {
             continue;
         }
+        let mut changed = path.clone();
         if is_folder {
-            if !matches!(event.kind, EventKind::Remove(_)) {
-                let _folders = watch_below(watcher, root, path, &app.job.name);
-            }
-            // What is in it counts, not the folder.
-            if !has_files(path) {
-                continue;
+            // What is in it counts, not the folder: it may be older than the watch.
+            match watch_below(watcher, root, path, &app.job.name).file {
+                Some(file) => changed = file,
+                None => continue,
             }
         }
-        let first = app.due.take().map_or_else(|| path.clone(), |(_, first)| first);
+        let first = app.due.take().map_or(changed, |(_, first)| first);
         app.due = Some((Instant::now() + app.job.delay, first));
     }
 }
 
-fn has_files(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()))
-    })
+/// What was found while a path was watched.
+#[derive(Debug, Default)]
+struct Below {
+    folders: usize,
+    /// A file that counts.
+    file: Option<PathBuf>,
 }
 
-/// Watches a folder and those in it; for a file, the folder that it is in, as editors replace files. Gives
-/// the number of folders.
-fn watch_below(watcher: &mut RecommendedWatcher, root: &Root, path: &Path, app: &str) -> usize {
-    let mut count = 0;
+/// Watches a folder and those in it; for a file, the folder that it is in, as editors replace files.
+fn watch_below(watcher: &mut RecommendedWatcher, root: &Root, path: &Path, app: &str) -> Below {
+    let mut below = Below::default();
     let mut add = |folder: &Path| {
-        count += 1;
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
             tracing::warn!("{app:?}: {} cannot be watched: {error}", folder.display());
         }
+        1
     };
     if !path.is_dir() {
-        path.parent().into_iter().for_each(add);
-        return count;
+        below.folders = path.parent().map_or(0, add);
+        return below;
     }
-    add(path);
-    let root = root.clone();
-    let mut folders = WalkBuilder::new(path);
-    folders.standard_filters(false).filter_entry(move |entry| {
-        entry.file_type().is_some_and(|kind| kind.is_dir()) && root.covers(entry.path(), true)
+    let rules = root.clone();
+    let mut entries = WalkBuilder::new(path);
+    entries.standard_filters(false).filter_entry(move |entry| {
+        rules.covers(entry.path(), entry.file_type().is_some_and(|kind| kind.is_dir()))
     });
-    for entry in folders.build().flatten() {
-        if entry.depth() > 0 {
-            add(entry.path());
+    // A folder is watched before what is in it is read, so that nothing falls between.
+    for entry in entries.build().flatten() {
+        if entry.file_type().is_some_and(|kind| kind.is_dir()) {
+            below.folders += add(entry.path());
+        } else if below.file.is_none() {
+            below.file = Some(entry.into_path());
         }
     }
-    count
+    below
 }
