@@ -9,7 +9,8 @@ use wpm_proto::response::{Body, InstanceOutcome, Outcome, Response};
 use wpm_sys::contract::{RunKey, RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
 use wpm_sys::{memfd, record};
 
-use crate::daemon::{After, Daemon, Message};
+use crate::answers::After;
+use crate::daemon::{Daemon, Message};
 use crate::journal::{Account, Fact};
 use crate::launch::{self, CannotLaunch};
 use crate::link::Link;

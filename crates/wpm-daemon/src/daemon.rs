@@ -1,29 +1,29 @@
 //! The loop: takes one message after the other, asks the core, carries its actions out.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::task::JoinSet;
 use wpm_core::{Core, Event, Input, InstanceId, Millis, RunId, Ticket};
 use wpm_proto::home::Home;
-use wpm_proto::response::{Body, Response};
+use wpm_proto::response::Response;
 use wpm_sys::contract::{FromKeeper, RunReport};
 
+use crate::answers::{After, Asker};
 use crate::clock;
 use crate::cron::Cron;
-use crate::link::{Link, Outbox, pump};
+use crate::link::Outbox;
+use crate::listener;
 use crate::memory::Sampler;
+use crate::recover::Recovered;
 use crate::run::Run;
 use crate::saved::Saved;
 use crate::session::{Asked, Session, SessionId};
 use crate::settings::Settings;
-use crate::store::{Job, Store, Target, Written};
-use crate::{listener, recover};
+use crate::signals::{Signal, Signals};
+use crate::store::{Store, Written};
 
 /// Requests that may wait for the loop.
 const REQUESTS: usize = 256;
@@ -82,19 +82,6 @@ pub(crate) enum Message {
     },
     /// Something that the daemon found out by itself about a run.
     Event(RunId, Event),
-}
-
-/// Who waits for a ticket.
-#[derive(Debug)]
-pub(crate) struct Asker {
-    /// Client.
-    pub(crate) session: SessionId,
-    /// Its number of the request.
-    pub(crate) request: u64,
-    /// Whether it wants to know the outcome.
-    pub(crate) wait: bool,
-    /// Remarks to add to the answer.
-    pub(crate) remarks: Vec<String>,
 }
 
 /// Everything that the loop holds.
@@ -158,187 +145,64 @@ pub(crate) struct Daemon {
     sampler: Sampler,
 }
 
-/// What waits for a write.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum After {
-    /// Nothing: a fact for the record.
-    Nothing,
-    /// Open the gate of this run.
-    Go(RunId),
-    /// Let the shim of this run go.
-    Release(RunId),
-    /// The state.
-    State,
-    /// A dump, for this asker.
-    Dump(Ticket),
-}
-
-/// Runs the daemon until it is told to end.
-///
-/// # Errors
-/// With a sentence that says what could not be set up.
-pub(crate) async fn run(home: Home) -> Result<(), String> {
-    let told = |what: &str, e: io::Error| format!("{what}: {e}");
-    // Held for life: two daemons in one home cannot be.
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(home.daemon_lock())
-        .map_err(|e| told("cannot open the daemon's lock", e))?;
-    if lock.try_lock().is_err() {
-        // The predecessor may be on its way out; the keeper starts only one daemon at a time.
-        let (done, waited) = tokio::sync::oneshot::channel();
-        drop(std::thread::spawn(move || {
-            drop(done.send(lock.lock().map(|()| lock)));
-        }));
-        match tokio::time::timeout(Duration::from_secs(5), waited).await {
-            Ok(Ok(Ok(lock))) => return serve(home, lock).await,
-            _ => return Err("another daemon holds this home".into()),
-        }
-    }
-    serve(home, lock).await
-}
-
-async fn serve(home: Home, lock: File) -> Result<(), String> {
-    let keeper_fd = std::env::var(wpm_proto::env::KEEPER_FD)
-        .ok()
-        .and_then(|number| wpm_sys::exec::inherited(number.parse().ok()?).ok())
-        .ok_or("the daemon is started by the keeper alone (use any wpm command)")?;
-    let keeper_link =
-        Rc::new(Link::new(keeper_fd).map_err(|e| format!("cannot use the keeper's connection: {e}"))?);
-    for dir in [home.run(), home.log_locks(), home.logs(), home.pids()] {
-        recover::make_private(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
-    }
-    // Small, and read by Node at each start of an app with `--port-step`.
-    let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
-    std::fs::write(&preload, wpm_cluster::port_step::PRELOAD)
-        .map_err(|e| format!("cannot write {}: {e}", preload.display()))?;
-    let (hello, held) = greeting(&keeper_link).await;
-    let (inbox, messages) = unbounded_channel();
-    let (written_to, written) = unbounded_channel();
-    let (keeper, queue) = Outbox::new();
-    let settings = Settings::read(|name| std::env::var(name).ok());
-
-    let listener = listener::open(&home).map_err(|e| e.to_string())?;
-    let recovered = recover::recover(&home, settings.spec)?;
-    let store = Store::start(home.clone(), written_to)
-        .map_err(|e| format!("cannot open {}: {e}", home.journal().display()))?;
-    drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));
-
-    let mut daemon = Daemon {
-        core: Core::new(RunId(recovered.first_run)),
-        home,
-        settings,
-        keeper,
-        keeper_pid: 0,
-        starts: 0,
-        runs: HashMap::new(),
-        inbox,
-        store,
-        sessions: HashMap::new(),
-        askers: HashMap::new(),
-        subscribers: Vec::new(),
-        next_ticket: 0,
-        next_token: 0,
-        after: HashMap::new(),
-        state_token: 0,
-        durable_token: 0,
-        waiting_answers: VecDeque::new(),
-        generation: recovered.generation,
-        saved: Saved::default(),
-        storage_trouble: None,
-        events: 0,
-        started_ms: clock::wall_ms(),
-        quitting: false,
-        keep_list: false,
-        cron: Cron::default(),
-        watches: crate::watch::Watches::default(),
-        hook_turns: crate::hooks::Turns::default(),
-        preparing: HashMap::new(),
-        history: VecDeque::new(),
-        clusters: crate::cluster::Clusters::default(),
-        notes: None,
-        notes_socket: None,
-        recent_keys: recovered.recent_keys.clone().into(),
-        last_error_offset: HashMap::new(),
-        failed_offsets: HashMap::new(),
-        keeper_gone: false,
-        updating: false,
-        proves_at: None,
-        update_failed: None,
-        limited: false,
-        sampler: Sampler::default(),
-    };
-    {
-        let link = Rc::clone(&keeper_link);
-        let _detached = tokio::task::spawn_local(async move { pump(&link, queue).await });
-        let (link, inbox) = (keeper_link, daemon.inbox.clone());
-        let _detached = tokio::task::spawn_local(async move {
-            while let Some((record, _fds)) = link.receive().await {
-                match FromKeeper::decode(&record) {
-                    Ok(report) => {
-                        let _gone = inbox.send(Message::Keeper(report));
-                    }
-                    Err(error) => tracing::error!(%error, "the keeper sent what is not understood"),
-                }
-            }
-            let _gone = inbox.send(Message::KeeperLost);
-        });
-    }
-    daemon.clusters.hold(held);
-    if let Some(hello) = hello {
-        daemon.take(Message::Keeper(hello));
-    }
-    daemon.take_over(recovered);
-    daemon.run(&listener, messages, written).await;
-    let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
-    let mut held = daemon.clusters.all_held();
-    held.extend(daemon.notes_socket.take());
-    daemon.store.finish();
-    drop(lock);
-    if keeper_gone {
-        start_keeper(&home, &held)?;
-    }
-    Ok(())
-}
-
-/// The keeper's greeting, and the sockets that it has held for this daemon.
-async fn greeting(link: &Link) -> (Option<FromKeeper>, Vec<(u64, OwnedFd)>) {
-    let (mut hello, mut held) = (None, Vec::new());
-    let mut missing = 1;
-    let receive = async {
-        while missing > 0 {
-            let Some((record, fds)) = link.receive().await else { return };
-            missing -= 1;
-            match FromKeeper::decode(&record) {
-                Ok(FromKeeper::Held { key }) => held.extend(fds.into_iter().next().map(|fd| (key, fd))),
-                Ok(greeting) => {
-                    if let FromKeeper::Hello { held, .. } = &greeting {
-                        missing += *held;
-                    }
-                    hello = Some(greeting);
-                }
-                Err(error) => tracing::error!(%error, "the keeper sent what is not understood"),
-            }
-        }
-    };
-    if tokio::time::timeout(Duration::from_secs(5), receive).await.is_err() {
-        tracing::error!("the keeper has not sent all that it holds");
-    }
-    (hello, held)
-}
-
-/// Starts a keeper in place of the one that died; it starts the next daemon.
-fn start_keeper(home: &Home, held: &[(u64, crate::cluster::Fd)]) -> Result<(), String> {
-    tracing::warn!("the keeper is gone: starting another, which starts the next daemon");
-    let held: Vec<_> = held.iter().map(|(key, fd)| (*key, fd.as_fd())).collect();
-    wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path(), &held)
-        .map_err(|e| format!("cannot start a keeper: {e}"))
-}
-
 impl Daemon {
-    async fn run(
+    /// A daemon that knows what its predecessor left, and has taken over nothing yet.
+    pub(crate) fn new(
+        home: Home,
+        settings: Settings,
+        keeper: Outbox,
+        inbox: UnboundedSender<Message>,
+        store: Store,
+        recovered: &Recovered,
+    ) -> Self {
+        Self {
+            core: Core::new(RunId(recovered.first_run)),
+            home,
+            settings,
+            keeper,
+            keeper_pid: 0,
+            starts: 0,
+            runs: HashMap::new(),
+            inbox,
+            store,
+            sessions: HashMap::new(),
+            askers: HashMap::new(),
+            subscribers: Vec::new(),
+            next_ticket: 0,
+            next_token: 0,
+            after: HashMap::new(),
+            state_token: 0,
+            durable_token: 0,
+            waiting_answers: VecDeque::new(),
+            generation: recovered.generation,
+            saved: Saved::default(),
+            storage_trouble: None,
+            events: 0,
+            started_ms: clock::wall_ms(),
+            quitting: false,
+            keep_list: false,
+            cron: Cron::default(),
+            watches: crate::watch::Watches::default(),
+            hook_turns: crate::hooks::Turns::default(),
+            preparing: HashMap::new(),
+            history: VecDeque::new(),
+            clusters: crate::cluster::Clusters::default(),
+            notes: None,
+            notes_socket: None,
+            recent_keys: recovered.recent_keys.clone().into(),
+            last_error_offset: HashMap::new(),
+            failed_offsets: HashMap::new(),
+            keeper_gone: false,
+            updating: false,
+            proves_at: None,
+            update_failed: None,
+            limited: false,
+            sampler: Sampler::default(),
+        }
+    }
+
+    /// Runs the loop until it is told to end.
+    pub(crate) async fn run(
         &mut self,
         listener: &interprocess::local_socket::tokio::Listener,
         mut messages: UnboundedReceiver<Message>,
@@ -425,7 +289,7 @@ impl Daemon {
     }
 
     /// Takes what a task has to tell.
-    fn take(&mut self, message: Message) {
+    pub(crate) fn take(&mut self, message: Message) {
         let now = clock::now();
         match message {
             Message::Report(run, report, fds) => self.report(run, &report, fds),
@@ -505,90 +369,6 @@ impl Daemon {
         }
     }
 
-    /// A write has come back from the store.
-    fn written(&mut self, done: Written) {
-        if done.durable || done.error.is_some() {
-            if let Some(error) = &done.error {
-                if self.storage_trouble.as_ref() != Some(error) {
-                    tracing::error!("{error}");
-                }
-            } else if self.storage_trouble.is_some() {
-                tracing::info!("the state can be written again");
-            }
-            self.storage_trouble.clone_from(&done.error);
-        }
-        for token in done.tokens {
-            match self.after.remove(&token) {
-                Some(After::Go(run)) => {
-                    if let Some(held) = self.runs.get_mut(&run) {
-                        held.opened = true;
-                    }
-                    self.send(run, &wpm_sys::contract::ToShim::Go);
-                }
-                Some(After::Release(run)) => {
-                    let Some(held) = self.runs.get_mut(&run) else { continue };
-                    held.released = true;
-                    if held.link.is_none() {
-                        // Lost with its shim: nobody is left to be told.
-                        self.runs.remove(&run);
-                    }
-                    self.send(run, &wpm_sys::contract::ToShim::Release);
-                }
-                Some(After::State) => {
-                    self.durable_token = self.durable_token.max(token);
-                    self.send_answers(done.error.as_deref());
-                }
-                Some(After::Dump(ticket)) => self.dumped(ticket, done.error.as_deref()),
-                Some(After::Nothing) | None => {}
-            }
-        }
-    }
-
-    /// Sends the answers whose state is written.
-    fn send_answers(&mut self, error: Option<&str>) {
-        while let Some((token, session, response)) = self.waiting_answers.pop_front() {
-            if token > self.durable_token {
-                self.waiting_answers.push_front((token, session, response));
-                break;
-            }
-            let response = match error {
-                Some(error) => Response { id: response.id, body: crate::requests::not_durable(error) },
-                None => response,
-            };
-            self.respond(session, &response);
-        }
-    }
-
-    /// Answers a client, dropping it if it does not read.
-    pub(crate) fn respond(&mut self, session: SessionId, response: &Response) {
-        if self.sessions.get(&session).is_some_and(|s| !s.send(response)) {
-            tracing::warn!(session = session.0, "a client that does not read is dropped");
-            self.leave(session);
-        }
-    }
-
-    /// Answers once everything that was decided so far is durable.
-    pub(crate) fn respond_durably(&mut self, session: SessionId, request: u64, body: Body) {
-        let response = Response { id: request, body };
-        if self.state_token > self.durable_token {
-            self.waiting_answers.push_back((self.state_token, session, response));
-        } else {
-            self.respond(session, &response);
-        }
-    }
-
-    fn leave(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
-        self.subscribers.retain(|(s, _)| *s != session);
-        let gone: Vec<Ticket> =
-            self.askers.iter().filter(|(_, a)| a.session == session).map(|(t, _)| *t).collect();
-        for ticket in gone {
-            self.askers.remove(&ticket);
-            self.failed_offsets.retain(|(of, _), _| *of != ticket);
-            self.core.handle(clock::now(), Input::Forget(ticket));
-        }
-    }
-
     /// A worker that was asked to has ended its connections.
     fn drained(&mut self, run: RunId) {
         self.core.handle(clock::now(), Input::Event(run, Event::Drained));
@@ -616,36 +396,6 @@ impl Daemon {
             self.core.handle(clock::now(), Input::Event(run, Event::MemorySampled { bytes }));
         }
     }
-
-    /// A token for a write, and what follows it.
-    pub(crate) fn token(&mut self, after: After) -> u64 {
-        self.next_token += 1;
-        self.after.insert(self.next_token, after);
-        self.next_token
-    }
-
-    /// Writes a fact; `after` follows.
-    pub(crate) fn journal(&mut self, fact: &crate::journal::Fact, after: After) {
-        let token = self.token(after);
-        self.store.write(Job::Journal { lines: crate::journal::line(fact), token });
-    }
-
-    /// Hands a whole state to the store.
-    pub(crate) fn write_file(&mut self, target: Target, content: Vec<u8>, after: After) {
-        let token = self.token(after);
-        if target == Target::State {
-            self.state_token = token;
-        }
-        self.store.write(Job::File { target, content, token });
-    }
-
-    /// A new ticket.
-    pub(crate) fn ticket(&mut self, asker: Asker) -> Ticket {
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        self.askers.insert(ticket, asker);
-        ticket
-    }
 }
 
 fn instant_of(deadline: Millis) -> tokio::time::Instant {
@@ -657,45 +407,5 @@ async fn until(moment: Option<tokio::time::Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
-    }
-}
-
-enum Signal {
-    Reopen,
-    End,
-}
-
-struct Signals {
-    end: [tokio::signal::unix::Signal; 3],
-    hup: tokio::signal::unix::Signal,
-    reopen: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            end: [
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::quit())?,
-            ],
-            hup: signal(SignalKind::hangup())?,
-            reopen: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> Option<Signal> {
-        let [term, int, quit] = &mut self.end;
-        loop {
-            tokio::select! {
-                _ = term.recv() => return Some(Signal::End),
-                _ = int.recv() => return Some(Signal::End),
-                _ = quit.recv() => return Some(Signal::End),
-                _ = self.reopen.recv() => return Some(Signal::Reopen),
-                // A closed terminal is nothing to a daemon.
-                _ = self.hup.recv() => {}
-            }
-        }
     }
 }

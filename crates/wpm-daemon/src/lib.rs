@@ -8,6 +8,7 @@
 //! one thread of its own, everything else by tasks that hand messages to the loop.
 
 mod actions;
+mod answers;
 mod clock;
 mod cluster;
 mod convert;
@@ -32,6 +33,8 @@ mod saved;
 mod session;
 mod settings;
 mod shell;
+mod signals;
+mod startup;
 mod state_file;
 mod store;
 mod update;
@@ -67,7 +70,7 @@ pub fn daemon_main(home: &Path) -> ExitCode {
             }
         };
     let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, daemon::run(Home::new(home))) {
+    match local.block_on(&runtime, startup::run(Home::new(home))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

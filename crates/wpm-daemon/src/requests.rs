@@ -15,9 +15,10 @@ use wpm_proto::response::{Body, Response};
 use wpm_proto::state::SavedDesire;
 use wpm_sys::contract::ToShim;
 
+use crate::answers::{After, Asker};
 use crate::clock;
 use crate::convert::{self, BadField};
-use crate::daemon::{After, Asker, Daemon};
+use crate::daemon::Daemon;
 use crate::session::SessionId;
 use crate::state_file;
 use crate::store::Target;

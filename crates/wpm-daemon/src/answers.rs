@@ -1,0 +1,157 @@
+//! What follows a write, and what clients are told of it.
+//!
+//! Invariant: nobody hears of a change before it is durable, and a run's gate opens only after its
+//! line is in the journal. A client that does not read loses its connection; nobody waits for it.
+
+use wpm_core::{Input, RunId, Ticket};
+use wpm_proto::response::{Body, Response};
+
+use crate::clock;
+use crate::daemon::Daemon;
+use crate::session::SessionId;
+use crate::store::{Job, Target, Written};
+
+/// Who waits for a ticket.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    /// Client.
+    pub(crate) session: SessionId,
+    /// Its number of the request.
+    pub(crate) request: u64,
+    /// Whether it wants to know the outcome.
+    pub(crate) wait: bool,
+    /// Remarks to add to the answer.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// What waits for a write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum After {
+    /// Nothing: a fact for the record.
+    Nothing,
+    /// Open the gate of this run.
+    Go(RunId),
+    /// Let the shim of this run go.
+    Release(RunId),
+    /// The state.
+    State,
+    /// A dump, for this asker.
+    Dump(Ticket),
+}
+
+impl Daemon {
+    /// A write has come back from the store.
+    pub(crate) fn written(&mut self, done: Written) {
+        if done.durable || done.error.is_some() {
+            if let Some(error) = &done.error {
+                if self.storage_trouble.as_ref() != Some(error) {
+                    tracing::error!("{error}");
+                }
+            } else if self.storage_trouble.is_some() {
+                tracing::info!("the state can be written again");
+            }
+            self.storage_trouble.clone_from(&done.error);
+        }
+        for token in done.tokens {
+            match self.after.remove(&token) {
+                Some(After::Go(run)) => {
+                    if let Some(held) = self.runs.get_mut(&run) {
+                        held.opened = true;
+                    }
+                    self.send(run, &wpm_sys::contract::ToShim::Go);
+                }
+                Some(After::Release(run)) => {
+                    let Some(held) = self.runs.get_mut(&run) else { continue };
+                    held.released = true;
+                    if held.link.is_none() {
+                        // Lost with its shim: nobody is left to be told.
+                        self.runs.remove(&run);
+                    }
+                    self.send(run, &wpm_sys::contract::ToShim::Release);
+                }
+                Some(After::State) => {
+                    self.durable_token = self.durable_token.max(token);
+                    self.send_answers(done.error.as_deref());
+                }
+                Some(After::Dump(ticket)) => self.dumped(ticket, done.error.as_deref()),
+                Some(After::Nothing) | None => {}
+            }
+        }
+    }
+
+    /// Sends the answers whose state is written.
+    fn send_answers(&mut self, error: Option<&str>) {
+        while let Some((token, session, response)) = self.waiting_answers.pop_front() {
+            if token > self.durable_token {
+                self.waiting_answers.push_front((token, session, response));
+                break;
+            }
+            let response = match error {
+                Some(error) => Response { id: response.id, body: crate::requests::not_durable(error) },
+                None => response,
+            };
+            self.respond(session, &response);
+        }
+    }
+
+    /// Answers a client, dropping it if it does not read.
+    pub(crate) fn respond(&mut self, session: SessionId, response: &Response) {
+        if self.sessions.get(&session).is_some_and(|s| !s.send(response)) {
+            tracing::warn!(session = session.0, "a client that does not read is dropped");
+            self.leave(session);
+        }
+    }
+
+    /// Answers once everything that was decided so far is durable.
+    pub(crate) fn respond_durably(&mut self, session: SessionId, request: u64, body: Body) {
+        let response = Response { id: request, body };
+        if self.state_token > self.durable_token {
+            self.waiting_answers.push_back((self.state_token, session, response));
+        } else {
+            self.respond(session, &response);
+        }
+    }
+
+    /// Forgets a client and what it waited for.
+    pub(crate) fn leave(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+        self.subscribers.retain(|(s, _)| *s != session);
+        let gone: Vec<Ticket> =
+            self.askers.iter().filter(|(_, a)| a.session == session).map(|(t, _)| *t).collect();
+        for ticket in gone {
+            self.askers.remove(&ticket);
+            self.failed_offsets.retain(|(of, _), _| *of != ticket);
+            self.core.handle(clock::now(), Input::Forget(ticket));
+        }
+    }
+
+    /// A token for a write, and what follows it.
+    pub(crate) fn token(&mut self, after: After) -> u64 {
+        self.next_token += 1;
+        self.after.insert(self.next_token, after);
+        self.next_token
+    }
+
+    /// Writes a fact; `after` follows.
+    pub(crate) fn journal(&mut self, fact: &crate::journal::Fact, after: After) {
+        let token = self.token(after);
+        self.store.write(Job::Journal { lines: crate::journal::line(fact), token });
+    }
+
+    /// Hands a whole state to the store.
+    pub(crate) fn write_file(&mut self, target: Target, content: Vec<u8>, after: After) {
+        let token = self.token(after);
+        if target == Target::State {
+            self.state_token = token;
+        }
+        self.store.write(Job::File { target, content, token });
+    }
+
+    /// A new ticket.
+    pub(crate) fn ticket(&mut self, asker: Asker) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.askers.insert(ticket, asker);
+        ticket
+    }
+}

@@ -1,0 +1,141 @@
+//! From a fresh process to a daemon that serves, and what it leaves behind: the lock, the keeper's
+//! connection, the socket, the state and runs of its predecessor.
+//!
+//! Invariant: nothing of a home is touched before its lock is held.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::unbounded_channel;
+use wpm_proto::home::Home;
+use wpm_sys::contract::FromKeeper;
+
+use crate::daemon::{Daemon, Message};
+use crate::link::{Link, Outbox, pump};
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::{listener, recover};
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// With a sentence that says what could not be set up.
+pub(crate) async fn run(home: Home) -> Result<(), String> {
+    let told = |what: &str, e: io::Error| format!("{what}: {e}");
+    // Held for life: two daemons in one home cannot be.
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(home.daemon_lock())
+        .map_err(|e| told("cannot open the daemon's lock", e))?;
+    if lock.try_lock().is_err() {
+        // The predecessor may be on its way out; the keeper starts only one daemon at a time.
+        let (done, waited) = tokio::sync::oneshot::channel();
+        drop(std::thread::spawn(move || {
+            drop(done.send(lock.lock().map(|()| lock)));
+        }));
+        match tokio::time::timeout(Duration::from_secs(5), waited).await {
+            Ok(Ok(Ok(lock))) => return serve(home, lock).await,
+            _ => return Err("another daemon holds this home".into()),
+        }
+    }
+    serve(home, lock).await
+}
+
+async fn serve(home: Home, lock: File) -> Result<(), String> {
+    let keeper_fd = std::env::var(wpm_proto::env::KEEPER_FD)
+        .ok()
+        .and_then(|number| wpm_sys::exec::inherited(number.parse().ok()?).ok())
+        .ok_or("the daemon is started by the keeper alone (use any wpm command)")?;
+    let keeper_link =
+        Rc::new(Link::new(keeper_fd).map_err(|e| format!("cannot use the keeper's connection: {e}"))?);
+    for dir in [home.run(), home.log_locks(), home.logs(), home.pids()] {
+        recover::make_private(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+    }
+    // Small, and read by Node at each start of an app with `--port-step`.
+    let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
+    std::fs::write(&preload, wpm_cluster::port_step::PRELOAD)
+        .map_err(|e| format!("cannot write {}: {e}", preload.display()))?;
+    let (hello, held) = greeting(&keeper_link).await;
+    let (inbox, messages) = unbounded_channel();
+    let (written_to, written) = unbounded_channel();
+    let (keeper, queue) = Outbox::new();
+    let settings = Settings::read(|name| std::env::var(name).ok());
+
+    let listener = listener::open(&home).map_err(|e| e.to_string())?;
+    let recovered = recover::recover(&home, settings.spec)?;
+    let store = Store::start(home.clone(), written_to)
+        .map_err(|e| format!("cannot open {}: {e}", home.journal().display()))?;
+    drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));
+
+    let mut daemon = Daemon::new(home, settings, keeper, inbox, store, &recovered);
+    {
+        let link = Rc::clone(&keeper_link);
+        let _detached = tokio::task::spawn_local(async move { pump(&link, queue).await });
+        let (link, inbox) = (keeper_link, daemon.inbox.clone());
+        let _detached = tokio::task::spawn_local(async move {
+            while let Some((record, _fds)) = link.receive().await {
+                match FromKeeper::decode(&record) {
+                    Ok(report) => {
+                        let _gone = inbox.send(Message::Keeper(report));
+                    }
+                    Err(error) => tracing::error!(%error, "the keeper sent what is not understood"),
+                }
+            }
+            let _gone = inbox.send(Message::KeeperLost);
+        });
+    }
+    daemon.clusters.hold(held);
+    if let Some(hello) = hello {
+        daemon.take(Message::Keeper(hello));
+    }
+    daemon.take_over(recovered);
+    daemon.run(&listener, messages, written).await;
+    let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
+    let mut held = daemon.clusters.all_held();
+    held.extend(daemon.notes_socket.take());
+    daemon.store.finish();
+    drop(lock);
+    if keeper_gone {
+        start_keeper(&home, &held)?;
+    }
+    Ok(())
+}
+
+/// The keeper's greeting, and the sockets that it has held for this daemon.
+async fn greeting(link: &Link) -> (Option<FromKeeper>, Vec<(u64, OwnedFd)>) {
+    let (mut hello, mut held) = (None, Vec::new());
+    let mut missing = 1;
+    let receive = async {
+        while missing > 0 {
+            let Some((record, fds)) = link.receive().await else { return };
+            missing -= 1;
+            match FromKeeper::decode(&record) {
+                Ok(FromKeeper::Held { key }) => held.extend(fds.into_iter().next().map(|fd| (key, fd))),
+                Ok(greeting) => {
+                    if let FromKeeper::Hello { held, .. } = &greeting {
+                        missing += *held;
+                    }
+                    hello = Some(greeting);
+                }
+                Err(error) => tracing::error!(%error, "the keeper sent what is not understood"),
+            }
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(5), receive).await.is_err() {
+        tracing::error!("the keeper has not sent all that it holds");
+    }
+    (hello, held)
+}
+
+/// Starts a keeper in place of the one that died; it starts the next daemon.
+fn start_keeper(home: &Home, held: &[(u64, crate::cluster::Fd)]) -> Result<(), String> {
+    tracing::warn!("the keeper is gone: starting another, which starts the next daemon");
+    let held: Vec<_> = held.iter().map(|(key, fd)| (*key, fd.as_fd())).collect();
+    wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path(), &held)
+        .map_err(|e| format!("cannot start a keeper: {e}"))
+}
