@@ -137,7 +137,7 @@ impl Daemon {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         let Some(asker) = self.askers.remove(&ticket) else { return };
         let body = match reply {
-            Reply::Refused(error) => Body::Error { error: crate::requests::wire_error(error) },
+            Reply::Refused(error) => Body::Error { error: crate::refusals::wire_error(error) },
             Reply::Done(outcomes) => Body::Outcomes {
                 outcomes: outcomes.iter().map(|o| self.final_outcome(ticket, o)).collect(),
                 remarks: asker.remarks,

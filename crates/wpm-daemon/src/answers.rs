@@ -87,7 +87,7 @@ impl Daemon {
                 break;
             }
             let response = match error {
-                Some(error) => Response { id: response.id, body: crate::requests::not_durable(error) },
+                Some(error) => Response { id: response.id, body: crate::refusals::not_durable(error) },
                 None => response,
             };
             self.respond(session, &response);

@@ -1,0 +1,70 @@
+//! Refusals in the words of the wire: what was asked, why not, and what to do.
+
+use wpm_core::CommandError;
+use wpm_proto::error::{ErrorCode, WireError};
+use wpm_proto::response::Body;
+
+/// A refusal without a hint.
+pub(crate) fn error(code: ErrorCode, message: impl Into<String>) -> Body {
+    Body::Error { error: WireError { code, message: message.into(), hint: None, similar: vec![] } }
+}
+
+/// The answer where the change was made but could not be written.
+pub(crate) fn not_durable(why: &str) -> Body {
+    Body::Error {
+        error: WireError {
+            code: ErrorCode::Storage,
+            message: format!("the change is in force but not saved: {why}"),
+            hint: Some(
+                "make room on the disk of the home; wpm writes the state again with the next change".into(),
+            ),
+            similar: vec![],
+        },
+    }
+}
+
+/// A refusal in the words of the wire.
+pub(crate) fn wire_error(error: CommandError) -> WireError {
+    let (code, message, hint, similar) = match error {
+        CommandError::NoSuchApp { target, similar } => {
+            (ErrorCode::NoSuchApp, format!("no app matches `{target}`"), None, similar)
+        }
+        CommandError::NoApps => (
+            ErrorCode::NoApps,
+            "no app is in the list".into(),
+            Some("start one with `wpm start FILE`".to_owned()),
+            vec![],
+        ),
+        CommandError::AlreadyRunning { name } => (
+            ErrorCode::AlreadyRunning,
+            format!("`{name}` is up already"),
+            Some(format!("`wpm restart {name}` to start it anew, `--force` to start it a second time")),
+            vec![],
+        ),
+        CommandError::NothingToDo { name, count } => {
+            (ErrorCode::NothingToDo, format!("nothing to do: `{name}` has {count} instances"), None, vec![])
+        }
+        CommandError::Ambiguous { target, names } => (
+            ErrorCode::Ambiguous,
+            format!("`{target}` means several apps: {}", names.join(", ")),
+            Some("name one of them".to_owned()),
+            vec![],
+        ),
+        CommandError::InvalidSpec { name, field, reason } => {
+            (ErrorCode::InvalidSpec, format!("invalid `{field}` of `{name}`: {reason}"), None, vec![])
+        }
+        CommandError::ReloadInProgress { name } => (
+            ErrorCode::ReloadInProgress,
+            format!("a reload of `{name}` is under way"),
+            Some("wait for its end, or use `--force` to give it up".to_owned()),
+            vec![],
+        ),
+        CommandError::NotRunning { target } => {
+            (ErrorCode::NotRunning, format!("`{target}` is not running"), None, vec![])
+        }
+        CommandError::ShuttingDown => {
+            (ErrorCode::ShuttingDown, "the daemon is about to end".into(), None, vec![])
+        }
+    };
+    WireError { code, message, hint, similar }
+}
