@@ -9,6 +9,8 @@
 )]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+// The sockets are made as the daemon makes them.
+#[path = "../../../wpm-daemon/src/cluster/bind.rs"]
 mod bind;
 mod driver;
 mod ends;
