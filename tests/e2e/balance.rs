@@ -35,9 +35,8 @@ fn connection(port: u16) -> (TcpStream, String) {
     (s, text)
 }
 
-#[test]
-fn the_least_loaded_is_picked_and_nginx_serves_them_all() {
-    let world = World::new();
+/// Starts `chat`, three instances with a port each; gives the first one.
+fn chat(world: &World) -> u16 {
     let script = world.dir.path().join("chat.py");
     std::fs::write(&script, SERVER).expect("written");
     let port = ports_in_a_row(3);
@@ -46,6 +45,13 @@ fn the_least_loaded_is_picked_and_nginx_serves_them_all() {
     let started =
         world.command(words.into_iter().chain(ready)).env("PORT", port.to_string()).output().expect("runs");
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    port
+}
+
+#[test]
+fn the_least_loaded_is_picked_and_nginx_serves_them_all() {
+    let world = World::new();
+    let port = chat(&world);
 
     let described = world.run("describe chat").ok().out;
     for n in 0..3 {
@@ -82,4 +88,74 @@ fn the_least_loaded_is_picked_and_nginx_serves_them_all() {
     world.run("stop chat").ok();
     let said = world.run("pick chat").fails(3);
     assert!(said.err.contains("no instance of chat is online"), "{}", said.err);
+}
+
+/// What `serve-pick` answers.
+fn asked(mut stream: impl Read + Write, path: &str, host: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answered");
+    text
+}
+
+#[test]
+fn addresses_are_given_over_http_to_those_who_may_ask() {
+    let world = World::new();
+    let port = chat(&world);
+    let _open = connection(port);
+    let at = ports_in_a_row(1);
+    let wpm = env!("CARGO_BIN_EXE_wpm");
+    let ready = format!("port:{at}");
+    let own = ["serve-pick", "chat", "--listen", &at.to_string(), "--host", "pick.example.org"];
+    let start = ["start", wpm, "--name", "pick", "--ready", &ready, "--listen-timeout", "30s", "--"];
+    world.wpm(start.into_iter().chain(own)).ok();
+    let ask = |path: &str, host: &str| {
+        asked(TcpStream::connect(("127.0.0.1", at)).expect("it listens"), path, host)
+    };
+    let given = |_| {
+        let answer = ask("/pick/chat", "localhost");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("HTTP");
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("no-store"), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        u16::try_from(body["port"].as_u64().expect("a port")).expect("a port")
+    };
+    // Who was given an address a moment ago counts as connected; one instance has a connection.
+    let first: std::collections::BTreeSet<u16> = [0, 1].map(given).into();
+    assert_eq!(first, [port + 1, port + 2].into());
+
+    assert!(ask("/pick/chat", "pick.example.org:80").starts_with("HTTP/1.1 200"));
+    assert!(ask("/pick/chat", "evil.example").starts_with("HTTP/1.1 403"));
+    assert!(ask("/pick/pick", "localhost").starts_with("HTTP/1.1 404"), "not one of those that it serves");
+    assert!(ask("/", "localhost").starts_with("HTTP/1.1 404"));
+
+    // The next daemon is found.
+    crate::world::kill_and_wait(world.read("daemon.pid").trim().parse().expect("a pid"));
+    given(0);
+    world.run("stop chat").ok();
+    let answer = ask("/pick/chat", "localhost");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("no instance of chat"), "{answer}");
+}
+
+#[test]
+fn addresses_are_given_at_a_socket_of_ones_own() {
+    let world = World::new();
+    chat(&world);
+    let socket = world.home().join("pick.sock");
+    let mut server =
+        world.command(["serve-pick"]).stderr(std::process::Stdio::piped()).spawn().expect("runs");
+    let mut said = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(server.stderr.take().expect("piped")),
+        &mut said,
+    )
+    .expect("it says where");
+    assert!(said.contains(&format!("--unix-socket {}", socket.display())), "{said}");
+    let connect = || std::os::unix::net::UnixStream::connect(&socket).expect("it listens");
+    assert!(asked(connect(), "/pick/chat", "any").contains("\"app\":\"chat\""));
+    let unknown = asked(connect(), "/pick/caht", "any");
+    assert!(unknown.starts_with("HTTP/1.1 404") && unknown.contains("no app matches `caht`"), "{unknown}");
+    let pid = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+    assert!(server.wait().expect("ends").success());
+    assert!(!socket.exists());
 }

@@ -2,6 +2,8 @@
 //!
 //! Connects only when a verb asks for it.
 
+use std::time::{Duration, Instant};
+
 use wpm_client::{Client, Options, Start, home};
 use wpm_proto::home::Home;
 use wpm_proto::request::Op;
@@ -66,6 +68,19 @@ impl Context {
     /// Warns on stderr unless silence was asked for.
     pub(crate) fn warn(&self, text: &str) {
         self.note(&format!("{}: {text}", paint(style::WARNING, "warning")));
+    }
+}
+
+/// The daemon that comes after one that has ended, which the keeper starts; waits so long for it. None is
+/// started: whoever has ended wpm does not want it back by a command that goes on.
+pub(crate) fn next_daemon(home: &Home, patience: Duration) -> Result<Client, wpm_client::Error> {
+    let begun = Instant::now();
+    loop {
+        let options = Options { start: Start::Never, ..Options::default() };
+        match Client::open(home.clone(), options) {
+            Err(_) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(20)),
+            outcome => return outcome,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use wpm_proto::view::InstanceView;
 
 use procfs::Process;
 use samples::{Sample, Samples};
-pub use sockets::{Sockets, sockets};
+pub use sockets::Sockets;
 
 /// What an instance's process tree uses.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -30,33 +30,61 @@ pub struct Usage {
 
 /// Usage of every instance that runs, by public id.
 pub fn measure<'a>(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> HashMap<u32, Usage> {
-    let instances: Vec<&InstanceView> = instances.filter(|instance| instance.pid > 0).collect();
-    if instances.is_empty() {
-        return HashMap::new();
+    Survey::new(instances).usage(home)
+}
+
+/// One pass over `/proc`, which answers every question about these instances.
+#[derive(Debug)]
+pub struct Survey<'a> {
+    /// Those that run.
+    instances: Vec<&'a InstanceView>,
+    table: Table,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks at what runs now.
+    pub fn new(instances: impl Iterator<Item = &'a InstanceView>) -> Self {
+        let instances: Vec<&InstanceView> = instances.filter(|instance| instance.pid > 0).collect();
+        if instances.is_empty() {
+            return Self { instances, table: Table::new(Vec::new()) };
+        }
+        let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
+        shims.sort_unstable();
+        Self { instances, table: Table::new(procfs::all(&shims)) }
     }
-    let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
-    shims.sort_unstable();
-    let table = Table::new(procfs::all(&shims));
-    let mut samples = Samples::load(home);
-    let now = boottime_ms();
-    let usage = instances
-        .iter()
-        .filter_map(|instance| {
-            let totals = table.tree(instance)?;
-            let sample = Sample { at_ms: now, ticks: totals.ticks };
-            let per_second = rustix::param::clock_ticks_per_second();
-            let started = instance.start_time * 1000 / per_second;
-            let earlier = samples.exchange((instance.pid, instance.start_time), sample);
-            let earlier = earlier.unwrap_or(Sample { at_ms: started, ticks: 0 });
-            let milliseconds = now.saturating_sub(earlier.at_ms).max(1);
-            let ticks = totals.ticks.saturating_sub(earlier.ticks);
-            #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
-            let cpu = ticks as f64 * 100_000.0 / (per_second as f64 * milliseconds as f64);
-            Some((instance.id, Usage { cpu, memory: totals.memory, processes: totals.processes }))
-        })
-        .collect();
-    samples.store(home);
-    usage
+
+    /// Usage of every instance, by public id. `home` keeps the sample that the next look compares with.
+    pub fn usage(&self, home: &Home) -> HashMap<u32, Usage> {
+        if self.instances.is_empty() {
+            return HashMap::new();
+        }
+        let mut samples = Samples::load(home);
+        let now = boottime_ms();
+        let usage = self
+            .instances
+            .iter()
+            .filter_map(|instance| {
+                let totals = self.table.tree(instance)?;
+                let sample = Sample { at_ms: now, ticks: totals.ticks };
+                let per_second = rustix::param::clock_ticks_per_second();
+                let started = instance.start_time * 1000 / per_second;
+                let earlier = samples.exchange((instance.pid, instance.start_time), sample);
+                let earlier = earlier.unwrap_or(Sample { at_ms: started, ticks: 0 });
+                let milliseconds = now.saturating_sub(earlier.at_ms).max(1);
+                let ticks = totals.ticks.saturating_sub(earlier.ticks);
+                #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
+                let cpu = ticks as f64 * 100_000.0 / (per_second as f64 * milliseconds as f64);
+                Some((instance.id, Usage { cpu, memory: totals.memory, processes: totals.processes }))
+            })
+            .collect();
+        samples.store(home);
+        usage
+    }
+
+    /// Sockets of every instance, by public id.
+    pub fn sockets(&self) -> HashMap<u32, Sockets> {
+        sockets::of_trees(self.instances.iter().map(|instance| (*instance, self.table.pids(instance))))
+    }
 }
 
 fn boottime_ms() -> u64 {
@@ -72,6 +100,7 @@ struct Totals {
 }
 
 /// All processes, with who is whose child.
+#[derive(Debug)]
 struct Table {
     processes: HashMap<i32, Process>,
     children: HashMap<i32, Vec<i32>>,

@@ -15,6 +15,9 @@ use wpm_proto::home::Home;
 /// would compare a few clock ticks.
 const MIN_AGE: u64 = 500;
 
+/// A sample of what this look was not about is kept up to this age, in milliseconds: the next look may be.
+const MAX_AGE: u64 = 600_000;
+
 /// CPU time of a tree at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sample {
@@ -59,7 +62,11 @@ impl Samples {
             return;
         }
         let mut text = String::with_capacity(self.new.len() * 40);
-        for ((pid, start), sample) in &self.new {
+        let newest = self.new.values().map(|sample| sample.at_ms).max().unwrap_or(0);
+        let others = self.old.iter().filter(|(key, sample)| {
+            !self.new.contains_key(key) && newest.checked_sub(sample.at_ms).is_some_and(|age| age < MAX_AGE)
+        });
+        for ((pid, start), sample) in self.new.iter().chain(others) {
             let _written = writeln!(text, "{pid} {start} {} {}", sample.at_ms, sample.ticks);
         }
         // Renamed into place: two clients at once must not mix their lines.
@@ -106,6 +113,24 @@ mod tests {
         assert_eq!(look(1800, 5), Some(1600));
         // After a reboot the clock begins again.
         assert_eq!(look(10, 5), None);
+    }
+
+    #[test]
+    fn a_look_at_one_app_forgets_no_other() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = Home::new(dir.path());
+        fs::create_dir(home.run()).expect("created");
+        for (key, at_ms) in [((1, 2), 1000), ((3, 4), 2000)] {
+            let mut samples = Samples::load(&home);
+            samples.exchange(key, Sample { at_ms, ticks: 1 });
+            samples.store(&home);
+        }
+        let mut samples = Samples::load(&home);
+        assert!(samples.exchange((1, 2), Sample { at_ms: 3000, ticks: 2 }).is_some());
+        // What has not been looked at for long is over.
+        samples.exchange((5, 6), Sample { at_ms: 700_000, ticks: 1 });
+        samples.store(&home);
+        assert_eq!(Samples::load(&home).old.len(), 2);
     }
 
     #[test]

@@ -7,9 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use wpm_proto::view::InstanceView;
 
-use super::Table;
-use super::procfs;
-
 /// What an instance has open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sockets {
@@ -27,33 +24,35 @@ struct Entry {
     inode: u64,
 }
 
-/// Sockets of every instance that runs, by public id.
-pub fn sockets<'a>(instances: impl Iterator<Item = &'a InstanceView>) -> HashMap<u32, Sockets> {
-    let instances: Vec<&InstanceView> = instances.filter(|instance| instance.pid > 0).collect();
-    let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
-    shims.sort_unstable();
-    let table = Table::new(procfs::all(&shims));
+/// Sockets of instances with the processes of their trees, by public id.
+pub(super) fn of_trees<'a>(
+    trees: impl Iterator<Item = (&'a InstanceView, Vec<i32>)>,
+) -> HashMap<u32, Sockets> {
     // Apps of one machine may live in network namespaces of their own; most do not.
     let mut tables: HashMap<Option<std::path::PathBuf>, Vec<Entry>> = HashMap::new();
-    instances
-        .iter()
-        .map(|instance| {
+    trees
+        .map(|(instance, pids)| {
             let namespace = std::fs::read_link(format!("/proc/{}/ns/net", instance.pid)).ok();
             let entries = tables.entry(namespace).or_insert_with(|| entries(instance.pid));
-            let open: HashSet<u64> = table.pids(instance).into_iter().flat_map(inodes).collect();
-            (instance.id, of(entries, &open))
+            let open: HashSet<u64> = pids.into_iter().flat_map(inodes).collect();
+            (instance.id, of(entries, &open, &told(instance)))
         })
         .collect()
 }
 
-fn of(entries: &[Entry], open: &HashSet<u64>) -> Sockets {
+/// TCP ports on which a worker of a cluster has said that it listens: wpm may hold the socket for it.
+fn told(instance: &InstanceView) -> Vec<u16> {
+    let tcp = instance.ports.iter().filter(|text| !text.starts_with("udp:") && !text.starts_with("unix:"));
+    tcp.filter_map(|text| text.rsplit(':').next()?.parse().ok()).collect()
+}
+
+fn of(entries: &[Entry], open: &HashSet<u64>, told: &[u16]) -> Sockets {
     let own = || entries.iter().filter(|entry| open.contains(&entry.inode));
     let mut listening: Vec<SocketAddr> = own().filter(|e| e.listens).map(|e| e.local).collect();
     listening.sort_unstable_by_key(|address| (address.port(), *address));
     listening.dedup();
-    let connections = own()
-        .filter(|e| !e.listens && listening.iter().any(|address| address.port() == e.local.port()))
-        .count();
+    let served = |port: u16| told.contains(&port) || listening.iter().any(|address| address.port() == port);
+    let connections = own().filter(|e| !e.listens && served(e.local.port())).count();
     Sockets { listening, connections: u64::try_from(connections).unwrap_or(u64::MAX) }
 }
 
@@ -134,9 +133,12 @@ mod tests {
         };
         let entries =
             [at(80, true, 1), at(80, false, 2), at(80, false, 3), at(5432, false, 4), at(81, true, 5)];
-        let sockets = of(&entries, &HashSet::from([1, 2, 4]));
+        let sockets = of(&entries, &HashSet::from([1, 2, 4]), &[]);
         assert_eq!(sockets.listening, [SocketAddr::from(([127, 0, 0, 1], 80))]);
         assert_eq!(sockets.connections, 1, "one of its own, not the one to a database");
+        // A worker to which wpm hands connections has no socket that listens.
+        let handed = of(&entries, &HashSet::from([2, 3, 4]), &[80]);
+        assert_eq!((handed.listening, handed.connections), (vec![], 2));
     }
 
     #[test]
@@ -147,7 +149,7 @@ mod tests {
         let (_served, _) = listener.accept().expect("accepted");
         let pid = i32::try_from(std::process::id()).expect("a pid");
         let entries = entries(pid);
-        let found = of(&entries, &inodes(pid).into_iter().collect());
+        let found = of(&entries, &inodes(pid).into_iter().collect(), &[]);
         assert!(found.listening.contains(&address), "{found:?}");
         assert!(found.connections >= 1, "{found:?}");
     }

@@ -1,11 +1,13 @@
 //! `wpm describe`: everything about an app, values of its environment hidden.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
 
 use serde_json::Value;
-use wpm_client::{home, logs, metrics};
+use wpm_client::metrics::{Sockets, Survey};
+use wpm_client::{home, logs};
 use wpm_proto::ExitCode;
 use wpm_proto::app::AppSpec;
 use wpm_proto::view::{AppView, InstanceView};
@@ -62,8 +64,9 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             }
         }
     }
-    add_ports(&mut apps);
-    let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
+    let survey = Survey::new(apps.iter().flat_map(|app| &app.instances));
+    let (usage, sockets) = (survey.usage(client.home()), survey.sockets());
+    add_ports(&mut apps, &sockets);
     if describe.json {
         output::json(&json(&apps, &usage, &Value::Null))?;
         return Ok(ExitCode::Ok);
@@ -75,8 +78,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 }
 
 /// Adds the ports that the kernel knows of to those that workers of a cluster have told.
-fn add_ports(apps: &mut [AppView]) {
-    let sockets = metrics::sockets(apps.iter().flat_map(|app| &app.instances));
+fn add_ports(apps: &mut [AppView], sockets: &HashMap<u32, Sockets>) {
     for instance in apps.iter_mut().flat_map(|app| &mut app.instances) {
         if let Some(own) = sockets.get(&instance.id).filter(|_| instance.ports.is_empty()) {
             instance.ports = own.listening.iter().map(ToString::to_string).collect();

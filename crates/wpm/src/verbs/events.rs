@@ -2,20 +2,19 @@
 //!
 //! Shows the daemon's stream, nothing of its own. Goes on with the next daemon when one ends.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use wpm_client::subscribe::Subscription;
-use wpm_client::{Client, Error, Options, Start};
+use wpm_client::{Client, Error};
 use wpm_proto::ExitCode;
 use wpm_proto::event::{EventKind, EventView};
-use wpm_proto::home::Home;
 
 use super::Outcome;
 use crate::cli::{Verb, arguments};
 use crate::complete;
-use crate::context::Context;
+use crate::context::{Context, next_daemon};
 use crate::failure::{Code, Failure};
 use crate::output;
 use crate::quantity::show_duration;
@@ -90,7 +89,9 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut subscription = Some(Subscription::open(client, since)?);
     while let Some(events) = &mut subscription {
         match follow(events, &arguments, &mut last) {
-            Err(Failed::Daemon(Error::Lost)) => subscription = Some(next_daemon(&home, last)?),
+            Err(Failed::Daemon(Error::Lost)) => {
+                subscription = Some(Subscription::open(next_daemon(&home, NEXT_DAEMON)?, last)?);
+            }
             Err(Failed::Daemon(error)) => return Err(error.into()),
             Err(Failed::Output(failure)) => return Err(failure),
             Ok(()) => {}
@@ -119,19 +120,6 @@ fn remembered(client: Client, since: u64, arguments: &Arguments) -> Outcome {
         show(&event, arguments)?;
     }
     Ok(ExitCode::Ok)
-}
-
-/// A subscription with the daemon that comes after one that has ended.
-fn next_daemon(home: &Home, since: Option<u64>) -> Result<Subscription, Failure> {
-    let begun = Instant::now();
-    loop {
-        let options = Options { start: Start::Never, ..Options::default() };
-        match Client::open(home.clone(), options).and_then(|client| Subscription::open(client, since)) {
-            Ok(subscription) => return Ok(subscription),
-            Err(error) if begun.elapsed() > NEXT_DAEMON => return Err(error.into()),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
 }
 
 fn show(event: &EventView, arguments: &Arguments) -> Result<(), Failure> {

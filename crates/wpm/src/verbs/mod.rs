@@ -30,6 +30,7 @@ mod save;
 mod scale;
 mod send;
 mod send_signal;
+mod serve_pick;
 mod start;
 mod startup;
 mod stop;
@@ -63,6 +64,7 @@ pub(crate) const VERBS: &[Verb] = &[
     pid::VERB,
     id::VERB,
     pick::VERB,
+    serve_pick::VERB,
     nginx::VERB,
     jlist::VERB,
     prettylist::VERB,

@@ -6,12 +6,12 @@ use wpm_cluster::nginx::{Member, Method, Site, Target, render};
 use wpm_proto::ExitCode;
 
 use super::Outcome;
-use super::pick::{nowhere, one_app, reached};
 use crate::cli::{Verb, arguments};
 use crate::complete;
 use crate::context::Context;
 use crate::failure::{Code, Failure};
 use crate::output;
+use crate::reach::{nowhere, one_app, reached};
 
 pub(crate) const VERB: Verb = Verb {
     name: "nginx",
@@ -44,7 +44,7 @@ struct Arguments {
 
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Arguments { target, listen, server_name, ip_hash, round_robin } = arguments(matches)?;
-    let app = one_app(context, target)?;
+    let app = one_app(&mut context.daemon()?, &target)?;
     let members: Vec<Member> = reached(&app)
         .into_iter()
         .map(|it| {
