@@ -8,6 +8,7 @@ mod boot;
 mod chapter;
 mod cluster;
 mod depends;
+mod environment;
 mod events;
 mod life;
 mod output;

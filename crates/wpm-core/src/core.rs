@@ -253,7 +253,7 @@ impl Core {
             }
             _ if self.quitting => Err(CommandError::ShuttingDown),
             Command::Start(start) => self.start(now, start),
-            Command::StartKnown(targets) => self.start_known(now, &targets),
+            Command::StartKnown { targets, change } => self.start_known(now, &targets, &change),
             Command::Restart { targets, change } => self.restart(now, &targets, &change),
             Command::RestartWith(apps) => self.restart_with(now, apps),
             Command::Reload { targets, change, parallel, force } => {

@@ -38,7 +38,12 @@ pub enum Command {
     /// spec, one that is up is an error (pm2: "Script already launched") unless forced.
     Start(Start),
     /// Starts known apps that are down; ones that are up are left alone.
-    StartKnown(Vec<Selector>),
+    StartKnown {
+        /// Which.
+        targets: Vec<Selector>,
+        /// What changes in each spec; runs that are there keep what they have.
+        change: SpecChange,
+    },
     /// Stops, and starts again with the changes applied.
     Restart {
         /// Which.

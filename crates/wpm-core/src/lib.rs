@@ -40,7 +40,8 @@ pub use input::{Command, CommandError, Event, Input, ScaleTo, Start, StartApp};
 pub use instance::{App, Cause, Desired, Exit, Instance, RunInfo, State};
 pub use select::{Selector, SelectorError};
 pub use spec::{
-    BadCheck, BadCondition, BadHook, Balance, Check, Condition, Hook, LogPaths, LogSpec, RestartPolicy, Spec,
-    SpecChange, StopPolicy, WatchSpec, strftime_of_dayjs,
+    BadCheck, BadCondition, BadHook, BadLimit, Balance, Check, Condition, Hook, LogPaths, LogSpec, Resource,
+    ResourceLimit, RestartPolicy, ScheduleOverlap, Spec, SpecChange, StopPolicy, WatchSpec,
+    strftime_of_dayjs,
 };
 pub use time::{Millis, Now};

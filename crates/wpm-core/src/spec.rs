@@ -11,15 +11,20 @@ mod diff;
 mod env;
 mod fingerprint;
 mod hook;
+mod limits;
 mod names;
+mod schedule;
 mod sharing;
+mod sources;
 mod validate;
 
 pub use check::{BadCheck, Check};
 pub use condition::{BadCondition, Condition};
 pub use date::strftime_of_dayjs;
 pub use hook::{BadHook, Hook};
+pub use limits::{BadLimit, Resource, ResourceLimit};
 pub use names::LogPaths;
+pub use schedule::ScheduleOverlap;
 pub use sharing::Balance;
 
 use std::collections::BTreeMap;
@@ -121,6 +126,18 @@ pub struct Spec {
     pub env: BTreeMap<String, String>,
     /// Names in `env` that the user wrote for this app (as against inherited).
     pub own_env: Vec<String>,
+    /// Those of them whose values come from `env_files`.
+    pub file_env: Vec<String>,
+    /// Inherited values of names that the app has a value of its own for: they show again without it.
+    pub covered_env: BTreeMap<String, String>,
+    /// Files of variables, absolute, the later over the earlier; who asks reads them.
+    pub env_files: Vec<String>,
+    /// Variables whose name contains one of these are not inherited; an empty one is in every name.
+    pub filter_env: Vec<String>,
+    /// App file that it was described by, absolute.
+    pub source: Option<String>,
+    /// Name behind `env_` that was chosen there.
+    pub source_env: Option<String>,
     /// Wanted number of instances, 1 or more.
     pub instances: u32,
     /// Whether instances were asked for (`-i`), which gives each its number.
@@ -170,6 +187,10 @@ pub struct Spec {
     pub pid_file: Option<String>,
     /// Cron rule of restarts.
     pub cron_restart: Option<String>,
+    /// Cron rule of runs: it is a job, which ends by itself.
+    pub schedule: Option<String>,
+    /// What happens when the rule fires while the job still runs.
+    pub schedule_overlap: ScheduleOverlap,
     /// Watched files.
     pub watch: WatchSpec,
     /// Apps that must have come so far before this one starts, and that stop after it.
@@ -186,6 +207,8 @@ pub struct Spec {
     pub nice: i32,
     /// Limit of open files, soft; `None` = what wpm was started with.
     pub max_open_files: Option<u64>,
+    /// Further limits of the kernel.
+    pub limits: BTreeMap<Resource, ResourceLimit>,
     /// Version that the app's package file names, for display.
     pub version: Option<String>,
     /// Name of the user who started it, for display.
@@ -228,6 +251,12 @@ impl Spec {
             cwd: cwd.into(),
             env: BTreeMap::new(),
             own_env: Vec::new(),
+            file_env: Vec::new(),
+            covered_env: BTreeMap::new(),
+            env_files: Vec::new(),
+            filter_env: Vec::new(),
+            source: None,
+            source_env: None,
             instances: 1,
             instances_asked: false,
             cluster: false,
@@ -252,6 +281,8 @@ impl Spec {
             log: LogSpec::default(),
             pid_file: None,
             cron_restart: None,
+            schedule: None,
+            schedule_overlap: ScheduleOverlap::default(),
             watch: WatchSpec::default(),
             depends_on: BTreeMap::new(),
             hooks: BTreeMap::new(),
@@ -260,6 +291,7 @@ impl Spec {
             umask: None,
             nice: 0,
             max_open_files: None,
+            limits: BTreeMap::new(),
             version: None,
             username: String::new(),
             extra: BTreeMap::new(),
@@ -272,6 +304,8 @@ impl Spec {
 pub struct SpecChange {
     /// `--update-env`: the caller's environment replaces the inherited part.
     pub env: Option<BTreeMap<String, String>>,
+    /// What the `env_files` of apps hold now, by the app's name.
+    pub file_env: BTreeMap<String, BTreeMap<String, String>>,
     /// New arguments after `--`.
     pub args: Option<Vec<String>>,
     /// New interpreter arguments.

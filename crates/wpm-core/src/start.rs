@@ -9,7 +9,7 @@ use crate::operation::{Plan, Want};
 use crate::slot::Slot;
 use crate::{
     App, AppId, Cause, CommandError, Core, Desired, Instance, InstanceId, Note, Now, Outcome, Selector, Spec,
-    Start, StartApp, State,
+    SpecChange, Start, StartApp, State,
 };
 
 /// Greatest number of instances of one app.
@@ -40,8 +40,16 @@ impl Core {
         Ok(self.with_dependencies(now, plan))
     }
 
-    pub(crate) fn start_known(&mut self, now: Now, targets: &[Selector]) -> Result<Plan, CommandError> {
+    pub(crate) fn start_known(
+        &mut self,
+        now: Now,
+        targets: &[Selector],
+        change: &SpecChange,
+    ) -> Result<Plan, CommandError> {
         let ids = self.some_of(targets)?;
+        for (app, spec) in self.changed_specs(&ids, change)? {
+            self.replace_spec(app, spec);
+        }
         let plan = ids.into_iter().map(|id| (id, self.want_up(now, id))).collect();
         Ok(self.with_dependencies(now, plan))
     }

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use wpm_core::{
-    BadCondition, BadHook, Balance, Cause, Check, Condition, Exit, Hook, LogSpec, Millis, RestartPolicy,
-    ScaleTo, Spec, SpecChange, StopPolicy, WatchSpec,
+    BadCondition, BadHook, BadLimit, Balance, Cause, Check, Condition, Exit, Hook, LogSpec, Millis, Resource,
+    ResourceLimit, RestartPolicy, ScaleTo, ScheduleOverlap, Spec, SpecChange, StopPolicy, WatchSpec,
 };
 use wpm_proto::app::AppSpec;
 use wpm_proto::request::{Change, Scale};
@@ -55,6 +55,8 @@ struct Parsed {
     health: Option<Check>,
     depends_on: BTreeMap<String, Condition>,
     hooks: BTreeMap<Hook, String>,
+    schedule_overlap: ScheduleOverlap,
+    limits: BTreeMap<Resource, ResourceLimit>,
 }
 
 impl Parsed {
@@ -75,6 +77,12 @@ impl Parsed {
             })?,
             hooks: entries("hooks", &app.hooks, |hook, what| {
                 Ok((hook.parse().map_err(|why: BadHook| why.to_string())?, what.to_owned()))
+            })?,
+            schedule_overlap: parsed("schedule_overlap", app.schedule_overlap.as_deref())?
+                .unwrap_or_default(),
+            limits: entries("limits", &app.limits, |resource, limit| {
+                let resource: Resource = resource.parse().map_err(|why: BadLimit| why.to_string())?;
+                Ok((resource, limit.parse().map_err(|why: BadLimit| why.to_string())?))
             })?,
         })
     }
@@ -104,7 +112,7 @@ pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Result<Spec, BadField> {
 }
 
 fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
-    let Parsed { balance, ready, health, depends_on, hooks } = parsed;
+    let Parsed { balance, ready, health, depends_on, hooks, schedule_overlap, limits } = parsed;
     let AppSpec {
         name,
         namespace,
@@ -116,6 +124,12 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         cwd,
         env,
         own_env,
+        file_env,
+        covered_env,
+        env_files,
+        filter_env,
+        source,
+        source_env,
         instances,
         instances_asked,
         cluster,
@@ -159,6 +173,8 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         log_rotate_interval,
         pid_file,
         cron_restart,
+        schedule,
+        schedule_overlap: _,
         watch,
         ignore_watch,
         watch_delay_ms,
@@ -169,6 +185,7 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         umask,
         nice,
         max_open_files,
+        limits: _,
         version,
         username,
         extra,
@@ -184,6 +201,12 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         cwd,
         env,
         own_env,
+        file_env,
+        covered_env,
+        env_files,
+        filter_env,
+        source,
+        source_env,
         instances,
         instances_asked,
         cluster,
@@ -233,6 +256,8 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         },
         pid_file,
         cron_restart,
+        schedule,
+        schedule_overlap,
         watch: WatchSpec { paths: watch, ignore: ignore_watch, delay: watch_delay_ms.map(Millis) },
         depends_on,
         hooks,
@@ -241,6 +266,7 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         umask,
         nice,
         max_open_files,
+        limits,
         version,
         username,
         extra,
@@ -261,6 +287,12 @@ pub(crate) fn app_spec(spec: &Spec) -> AppSpec {
         cwd: s.cwd,
         env: s.env,
         own_env: s.own_env,
+        file_env: s.file_env,
+        covered_env: s.covered_env,
+        env_files: s.env_files,
+        filter_env: s.filter_env,
+        source: s.source,
+        source_env: s.source_env,
         instances: s.instances,
         instances_asked: s.instances_asked,
         cluster: s.cluster,
@@ -304,6 +336,8 @@ pub(crate) fn app_spec(spec: &Spec) -> AppSpec {
         log_rotate_interval: s.log.rotate_interval,
         pid_file: s.pid_file,
         cron_restart: s.cron_restart,
+        schedule_overlap: s.schedule.as_ref().map(|_| s.schedule_overlap.as_str().to_owned()),
+        schedule: s.schedule,
         watch: s.watch.paths,
         ignore_watch: s.watch.ignore,
         watch_delay_ms: s.watch.delay.map(|m| m.0),
@@ -314,6 +348,7 @@ pub(crate) fn app_spec(spec: &Spec) -> AppSpec {
         umask: s.umask,
         nice: s.nice,
         max_open_files: s.max_open_files,
+        limits: s.limits.into_iter().map(|(it, limit)| (it.as_str().to_owned(), limit.to_string())).collect(),
         version: s.version,
         username: s.username,
         extra: s.extra,
@@ -325,14 +360,15 @@ macro_rules! same_fields {
     ($value:expr, $from:ident => $to:ident) => {
         same_fields!($value, $from => $to {
             name, namespace, script, shell, interpreter, interpreter_args, args, cwd, env, own_env,
+            file_env, covered_env, env_files, filter_env, source, source_env,
             instances, instances_asked, cluster, instance_var, increment_var, autostart,
             start_check_ms, wait_ready, listen_timeout_ms, listen, balance, port_step, ready, health,
             health_interval_ms, health_timeout_ms, health_failures, drain_timeout_ms, overlap, autorestart, stop_exit_codes,
             min_uptime_ms, max_restarts, restart_delay_ms, exp_backoff_restart_delay_ms,
             max_memory_restart, kill_signal, kill_timeout_ms, treekill, shutdown_with_message,
             out_file, error_file, log_file, merge_logs, disable_logs, log_json, log_date_format,
-            log_max_size, log_retain, log_compress, log_rotate_interval, pid_file, cron_restart, watch,
-            ignore_watch, watch_delay_ms, depends_on, hooks, uid, gid, umask, nice, max_open_files, version, username, extra
+            log_max_size, log_retain, log_compress, log_rotate_interval, pid_file, cron_restart, schedule, schedule_overlap, watch,
+            ignore_watch, watch_delay_ms, depends_on, hooks, uid, gid, umask, nice, max_open_files, limits, version, username, extra
         })
     };
     ($value:expr, $from:ident => $to:ident { $($field:ident),* }) => {{
@@ -360,6 +396,7 @@ pub(crate) fn restored_spec(saved: SavedSpec, defaults: Defaults) -> Spec {
 pub(crate) fn change(change: Change) -> SpecChange {
     let Change {
         env,
+        file_env,
         args,
         interpreter_args,
         name,
@@ -376,6 +413,7 @@ pub(crate) fn change(change: Change) -> SpecChange {
     let span = |ms: u64| (ms > 0).then_some(Millis(ms));
     SpecChange {
         env,
+        file_env,
         args,
         interpreter_args,
         name,

@@ -31,8 +31,6 @@ impl Default for LogDefaults {
 
 /// How long a full disk holds an app back before its output is dropped and counted, in ms.
 const FULL_DISK_BLOCK_MS: u64 = 5000;
-/// `RLIMIT_NOFILE` on every Linux but Alpha, MIPS and SPARC.
-const RLIMIT_NOFILE: u32 = 7;
 const DEFAULT_UMASK: u32 = 0o022;
 
 /// Why a run cannot be described: the stage that would have failed, and the error number.
@@ -140,11 +138,7 @@ pub(crate) fn describe(
         credentials,
         umask: spec.umask.unwrap_or(DEFAULT_UMASK),
         nice: spec.nice,
-        limits: spec
-            .max_open_files
-            .map(|n| Limit { resource: RLIMIT_NOFILE, soft: n, hard: n })
-            .into_iter()
-            .collect(),
+        limits: limits(spec),
         fds: plan.listen_fds,
         listen_pid: plan.listen_pid,
         ipc_fd: plan.ipc_fd,
@@ -164,6 +158,15 @@ pub(crate) fn describe(
             process_id: id.0,
         },
     })
+}
+
+fn limits(spec: &Spec) -> Vec<Limit> {
+    let files = spec.max_open_files.map(|n| Limit { resource: wpm_sys::limits::NOFILE, soft: n, hard: n });
+    let named = spec.limits.iter().filter_map(|(resource, limit)| {
+        let resource = wpm_sys::limits::number(resource.as_str())?;
+        Some(Limit { resource, soft: limit.soft, hard: limit.hard })
+    });
+    files.into_iter().chain(named).collect()
 }
 
 /// Whether several processes may write the log files at any time.

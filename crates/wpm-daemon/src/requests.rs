@@ -118,8 +118,8 @@ impl Daemon {
                 Ok(apps) => (Command::RestartWith(apps), wait),
                 Err(body) => return Some(body),
             },
-            Op::StartKnown { targets, wait } => match selectors(&targets) {
-                Ok(targets) => (Command::StartKnown(targets), wait),
+            Op::StartKnown { targets, change, wait } => match selectors(&targets) {
+                Ok(targets) => (Command::StartKnown { targets, change: convert::change(*change) }, wait),
                 Err(body) => return Some(body),
             },
             Op::Restart { targets, change, wait } => match selectors(&targets) {

@@ -30,6 +30,7 @@ impl Daemon {
             wanted: spec.instances,
             username: spec.username.clone(),
             stamped: spec.log.date_format.is_some() || spec.log.json,
+            env_files: spec.env_files.clone(),
             spec: detail.then(|| Box::new(convert::app_spec(spec))),
             instances,
         })

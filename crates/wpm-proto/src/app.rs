@@ -41,6 +41,24 @@ pub struct AppSpec {
     /// Names in `env` that were written for this app.
     #[serde(default)]
     pub own_env: Vec<String>,
+    /// Those of them whose values come from `env_files`.
+    #[serde(default)]
+    pub file_env: Vec<String>,
+    /// Inherited values that the app's own ones cover.
+    #[serde(default)]
+    pub covered_env: BTreeMap<String, String>,
+    /// Files of variables (absolute), which the client reads.
+    #[serde(default)]
+    pub env_files: Vec<String>,
+    /// Variables whose name contains one of these are not inherited; an empty one is in every name.
+    #[serde(default)]
+    pub filter_env: Vec<String>,
+    /// App file that it was described by (absolute).
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Name behind `env_` that was chosen there.
+    #[serde(default)]
+    pub source_env: Option<String>,
     /// Number of instances, already counted out (`max` is resolved by the client).
     #[serde(default = "one")]
     pub instances: u32,
@@ -171,6 +189,12 @@ pub struct AppSpec {
     /// Cron rule of restarts.
     #[serde(default)]
     pub cron_restart: Option<String>,
+    /// Cron rule of runs: it is a job.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// When it fires while the job still runs: `skip`, `queue` or `kill`.
+    #[serde(default)]
+    pub schedule_overlap: Option<String>,
     /// Files and folders (absolute) whose changes restart it.
     #[serde(default)]
     pub watch: Vec<String>,
@@ -201,6 +225,9 @@ pub struct AppSpec {
     /// Soft limit of open files.
     #[serde(default)]
     pub max_open_files: Option<u64>,
+    /// Limits of the kernel by name: `SOFT[:HARD]`, numbers or `unlimited`.
+    #[serde(default)]
+    pub limits: BTreeMap<String, String>,
     /// Version of the app for display.
     #[serde(default)]
     pub version: Option<String>,

@@ -47,6 +47,8 @@ pub enum Scale {
 pub struct Change {
     /// The caller's environment (`--update-env`).
     pub env: Option<BTreeMap<String, String>>,
+    /// What the `env_files` of apps hold now, by the app's name.
+    pub file_env: BTreeMap<String, BTreeMap<String, String>>,
     /// Arguments after `--`.
     pub args: Option<Vec<String>>,
     /// Interpreter arguments.
@@ -102,6 +104,9 @@ pub enum Op {
     StartKnown {
         /// Which.
         targets: Vec<String>,
+        /// What changes.
+        #[serde(default)]
+        change: Box<Change>,
         /// Reply when the outcome is known.
         wait: bool,
     },

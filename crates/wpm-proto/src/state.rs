@@ -30,6 +30,18 @@ pub struct SavedSpec {
     pub env: BTreeMap<String, String>,
     /// Names in `env` that were written for this app.
     pub own_env: Vec<String>,
+    /// Those of them whose values come from `env_files`.
+    pub file_env: Vec<String>,
+    /// Inherited values that the app's own ones cover.
+    pub covered_env: BTreeMap<String, String>,
+    /// Files of variables (absolute).
+    pub env_files: Vec<String>,
+    /// Variables whose name contains one of these are not inherited.
+    pub filter_env: Vec<String>,
+    /// App file that it was described by (absolute).
+    pub source: Option<String>,
+    /// Name behind `env_` that was chosen there.
+    pub source_env: Option<String>,
     /// Number of instances, already counted out (`max` is resolved by the client).
     pub instances: u32,
     /// Whether instances were asked for.
@@ -116,6 +128,10 @@ pub struct SavedSpec {
     pub pid_file: Option<String>,
     /// Cron rule of restarts.
     pub cron_restart: Option<String>,
+    /// Cron rule of runs: it is a job.
+    pub schedule: Option<String>,
+    /// When it fires while the job still runs: `skip`, `queue` or `kill`.
+    pub schedule_overlap: Option<String>,
     /// Files and folders whose changes restart it.
     pub watch: Vec<String>,
     /// What is not watched there.
@@ -136,6 +152,8 @@ pub struct SavedSpec {
     pub nice: i32,
     /// Soft limit of open files.
     pub max_open_files: Option<u64>,
+    /// Limits of the kernel by name.
+    pub limits: BTreeMap<String, String>,
     /// Version of the app for display.
     pub version: Option<String>,
     /// Who started it.
@@ -161,6 +179,12 @@ impl Default for SavedSpec {
             cwd: Default::default(),
             env: Default::default(),
             own_env: Default::default(),
+            file_env: Default::default(),
+            covered_env: Default::default(),
+            env_files: Default::default(),
+            filter_env: Default::default(),
+            source: Default::default(),
+            source_env: Default::default(),
             instances_asked: Default::default(),
             cluster: Default::default(),
             instance_var: Default::default(),
@@ -200,6 +224,8 @@ impl Default for SavedSpec {
             log_rotate_interval: Default::default(),
             pid_file: Default::default(),
             cron_restart: Default::default(),
+            schedule: Default::default(),
+            schedule_overlap: Default::default(),
             watch: Default::default(),
             ignore_watch: Default::default(),
             watch_delay_ms: Default::default(),
@@ -210,6 +236,7 @@ impl Default for SavedSpec {
             umask: Default::default(),
             nice: Default::default(),
             max_open_files: Default::default(),
+            limits: Default::default(),
             version: Default::default(),
             username: Default::default(),
             extra: Default::default(),

@@ -74,6 +74,9 @@ pub struct AppView {
     pub username: String,
     /// Whether its output is prefixed or JSON (`logs` does not add a time then).
     pub stamped: bool,
+    /// Files of variables that a start by name reads anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_files: Vec<String>,
     /// Configuration; only where detail was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Box<AppSpec>>,

@@ -10,6 +10,26 @@ use crate::launch::Limit;
 /// `RLIMIT_NOFILE` as [`Limit::resource`] counts.
 pub const NOFILE: u32 = libc::RLIMIT_NOFILE;
 
+/// The kernel's number of a limit, by its word in `limits.conf`.
+pub fn number(word: &str) -> Option<u32> {
+    Some(match word {
+        "as" => libc::RLIMIT_AS,
+        "core" => libc::RLIMIT_CORE,
+        "cpu" => libc::RLIMIT_CPU,
+        "data" => libc::RLIMIT_DATA,
+        "fsize" => libc::RLIMIT_FSIZE,
+        "memlock" => libc::RLIMIT_MEMLOCK,
+        "msgqueue" => libc::RLIMIT_MSGQUEUE,
+        "nice" => libc::RLIMIT_NICE,
+        "nofile" => libc::RLIMIT_NOFILE,
+        "nproc" => libc::RLIMIT_NPROC,
+        "rtprio" => libc::RLIMIT_RTPRIO,
+        "sigpending" => libc::RLIMIT_SIGPENDING,
+        "stack" => libc::RLIMIT_STACK,
+        _ => return None,
+    })
+}
+
 /// Reads a limit of this process.
 ///
 /// # Errors

@@ -134,6 +134,10 @@ options! {
     pid_file: String,
     /// Cron rule of restarts.
     cron_restart: String,
+    /// Cron rule of runs: it is a job.
+    schedule: String,
+    /// When it fires while the job still runs.
+    schedule_overlap: String,
     /// What is watched; empty = the working directory.
     watch: Vec<String>,
     /// Whether anything is watched.
@@ -156,6 +160,12 @@ options! {
     nice: i32,
     /// Soft limit of open files.
     max_open_files: u64,
+    /// Limits of the kernel by name.
+    limits: BTreeMap<String, String>,
+    /// App file that it is described by, absolute.
+    source: String,
+    /// Name behind `env_` that was chosen there.
+    source_env: String,
     /// Put the name of the environment behind the app's name.
     append_env_to_name: bool,
     /// Node source maps.

@@ -101,6 +101,19 @@ pub(crate) fn show_elapsed(elapsed: std::time::Duration) -> String {
     }
 }
 
+/// A limit of the kernel: a number, a size or `unlimited`, or two of them with a colon between.
+pub(crate) fn parse_limit(text: &str) -> Result<String, String> {
+    let word = |word: &str| match word {
+        "unlimited" => Ok(word.to_owned()),
+        word => parse_size(word).map(|number| number.to_string()),
+    };
+    let parts: Vec<String> = text.split(':').map(|part| word(part.trim())).collect::<Result<_, _>>()?;
+    match parts.len() {
+        1 | 2 => Ok(parts.join(":")),
+        _ => Err(format!("`{text}` is not a limit such as 1024, 64M, unlimited or 1024:4096")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

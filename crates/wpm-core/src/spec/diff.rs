@@ -10,12 +10,16 @@ impl Spec {
     #[must_use]
     pub fn with(&self, change: &SpecChange) -> Self {
         let mut spec = self.clone();
-        if let Some(caller) = &change.env {
-            let mut env = caller.clone();
-            env.extend(
-                self.own_env.iter().filter_map(|name| Some((name.clone(), self.env.get(name)?.clone()))),
-            );
-            spec.env = env;
+        let files = change.file_env.get(&self.name);
+        if change.env.is_some() || files.is_some() {
+            let mut sources = self.env_sources();
+            if let Some(caller) = &change.env {
+                sources.inherited.clone_from(caller);
+            }
+            if let Some(files) = files {
+                sources.files.clone_from(files);
+            }
+            spec.set_env_sources(sources);
         }
         fn set<T: Clone>(field: &mut T, new: Option<&T>) {
             if let Some(new) = new {
@@ -53,6 +57,27 @@ mod tests {
     fn nothing_changes_nothing() {
         let spec = Spec::new("web", "/srv/web", "/srv");
         assert_eq!(spec.with(&SpecChange::default()), spec);
+    }
+
+    #[test]
+    fn the_environment_is_made_anew_from_its_sources() {
+        use std::collections::BTreeMap;
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let mut spec = Spec::new("web", "/srv/web", "/srv");
+        spec.filter_env = vec!["TOKEN".to_owned()];
+        spec.set_env_sources(crate::spec::sources::EnvSources {
+            inherited: map(&[("A", "old"), ("GONE", "1")]),
+            files: map(&[("F", "1"), ("G", "1")]),
+            own: map(&[("OWN", "mine")]),
+        });
+        let caller = map(&[("A", "new"), ("MY_TOKEN", "s"), ("OWN", "theirs")]);
+        let changed = spec.with(&SpecChange { env: Some(caller), ..SpecChange::default() });
+        assert_eq!(changed.env, map(&[("A", "new"), ("F", "1"), ("G", "1"), ("OWN", "mine")]));
+        let file_env = BTreeMap::from([("web".to_owned(), map(&[("F", "2")]))]);
+        let changed = spec.with(&SpecChange { file_env, ..SpecChange::default() });
+        assert_eq!(changed.env, map(&[("A", "old"), ("F", "2"), ("GONE", "1"), ("OWN", "mine")]));
     }
 
     #[test]

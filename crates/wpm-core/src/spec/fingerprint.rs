@@ -139,6 +139,12 @@ impl Spec {
             cwd,
             env,
             own_env,
+            file_env,
+            covered_env,
+            env_files,
+            filter_env,
+            source,
+            source_env,
             instances,
             instances_asked,
             cluster,
@@ -163,6 +169,8 @@ impl Spec {
             log,
             pid_file,
             cron_restart,
+            schedule,
+            schedule_overlap,
             watch,
             depends_on,
             hooks,
@@ -171,6 +179,7 @@ impl Spec {
             umask,
             nice,
             max_open_files,
+            limits,
             version,
             username,
             extra,
@@ -207,6 +216,9 @@ impl Spec {
             ("health", health),
             ("drain_timeout", drain),
             ("overlap", overlap.map(|yes| yes.to_string())),
+            ("source", source.clone()),
+            ("source_env", source_env.clone()),
+            ("schedule", schedule.as_ref().map(|rule| format!("{rule} {schedule_overlap}"))),
         ] {
             if let Some(text) = text {
                 hash.text(name);
@@ -221,6 +233,18 @@ impl Spec {
             for (key, value) in pairs {
                 [name, key, value].into_iter().for_each(|text| hash.text(text));
             }
+        }
+        for (name, texts) in [("file_env", file_env), ("env_files", env_files), ("filter_env", filter_env)] {
+            if !texts.is_empty() {
+                hash.text(name);
+                hash.texts(texts);
+            }
+        }
+        for (name, value) in covered_env {
+            ["covered_env", name, value].into_iter().for_each(|text| hash.text(text));
+        }
+        for (resource, limit) in limits {
+            ["limits", resource.as_str(), &limit.to_string()].into_iter().for_each(|text| hash.text(text));
         }
         if !watch.paths.is_empty() {
             hash.text("watch");

@@ -115,6 +115,16 @@ impl Spec {
         if self.umask.is_some_and(|mask| mask > 0o777) {
             return Some(("umask", "must be at most 0777".to_owned()));
         }
+        if self.schedule.is_some() && self.cron_restart.is_some() {
+            return Some((
+                "schedule",
+                "excludes `cron_restart`: an app is a job, or it is restarted".to_owned(),
+            ));
+        }
+        if self.schedule.is_some() && self.restart.autorestart && !self.restart.stop_exit_codes.contains(&0) {
+            let reason = "is for jobs, which end: with `autorestart` it needs `stop_exit_codes` with 0";
+            return Some(("schedule", reason.to_owned()));
+        }
         if self.max_open_files == Some(0) {
             return Some(("max_open_files", "must be more than 0".to_owned()));
         }

@@ -5,7 +5,7 @@ use wpm_core::{
     StartApp,
 };
 
-use crate::sim::{Host, spec, start, targets};
+use crate::sim::{Host, spec, start, start_known, targets};
 
 fn restart(typed: &str) -> Command {
     Command::Restart { targets: targets(&[typed]), change: SpecChange::default() }
@@ -96,7 +96,7 @@ fn each_command_in_each_state() {
     }
     for (state, mut host) in web_in_each_state() {
         let run = host.core.instance(InstanceId(0)).and_then(|it| it.run()).map(|run| run.id);
-        let out = host.outcomes(Command::StartKnown(targets(&["web"])));
+        let out = host.outcomes(start_known(targets(&["web"])));
         assert!(matches!(out[..], [Outcome::Up { .. }]), "start when {state}: {out:?}");
         let kept = matches!(state, "asked" | "gate open" | "online");
         assert_eq!(run == Some(host.run_of(0)), kept, "start when {state}");
@@ -159,7 +159,7 @@ fn only_listed() {
     let apps = vec![StartApp { spec: spec("web"), start_now: false }];
     assert_eq!(host.outcomes(Command::Start(Start { apps, force: false })), [Outcome::Done]);
     assert_eq!(host.status(0), "stopped");
-    let out = host.outcomes(Command::StartKnown(targets(&["web"])));
+    let out = host.outcomes(start_known(targets(&["web"])));
     assert!(matches!(out[..], [Outcome::Up { .. }]));
 }
 
@@ -211,7 +211,7 @@ fn refused_commands_change_nothing() {
 fn all_of_an_empty_list() {
     let mut host = Host::new();
     let all = || targets(&["all"]);
-    for command in [stop("all"), restart("all"), Command::Delete(all()), Command::StartKnown(all())] {
+    for command in [stop("all"), restart("all"), Command::Delete(all()), start_known(all())] {
         assert_eq!(refusal(&mut host, command), CommandError::NoApps);
     }
     assert_eq!(host.outcomes(Command::Reset(all())), []);

@@ -5,7 +5,7 @@ use wpm_core::{
     Spec,
 };
 
-use crate::sim::{Host, spec, start, targets};
+use crate::sim::{Host, spec, start, start_known, targets};
 
 fn needing(name: &str, others: &[(&str, Condition)]) -> Spec {
     let mut spec = spec(name);
@@ -78,7 +78,7 @@ fn one_alone_is_stopped_at_once_and_brings_what_it_needs() {
     host.pass(200);
     assert_eq!(host.status(1), "online");
     host.outcomes(Command::Stop(targets(&["all"])));
-    let outcomes = host.outcomes(Command::StartKnown(targets(&["a-web"])));
+    let outcomes = host.outcomes(start_known(targets(&["a-web"])));
     assert_eq!(outcomes.len(), 3, "api and db were started, too");
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Up { .. })));
 }
@@ -123,7 +123,7 @@ fn a_command_does_not_wait_for_what_will_not_come() {
     assert_eq!(host.status(1), "errored");
     assert_eq!(outcomes[0].outcome, Outcome::Waits { app: "db".to_owned() });
     // But it is still wanted.
-    host.outcomes(Command::StartKnown(targets(&["db"])));
+    host.outcomes(start_known(targets(&["db"])));
     host.deliver_all();
     assert_eq!((host.status(0), host.status(1)), ("online", "online"));
     assert_eq!(host.core.instance(InstanceId(0)).unwrap().restarts, 0);

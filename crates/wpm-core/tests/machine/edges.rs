@@ -2,7 +2,7 @@
 
 use wpm_core::{Command, Event, Exit, Input, InstanceId, Millis, Note, Outcome, SpecChange, Ticket};
 
-use crate::sim::{Host, spec, start, targets};
+use crate::sim::{Host, spec, start, start_known, targets};
 
 const CRASH: Exit = Exit::Code(1);
 
@@ -10,8 +10,8 @@ fn restart() -> Command {
     Command::Restart { targets: targets(&["web"]), change: SpecChange::default() }
 }
 
-fn start_known() -> Command {
-    Command::StartKnown(targets(&["web"]))
+fn start_web() -> Command {
+    start_known(targets(&["web"]))
 }
 
 fn outcome(host: &Host, ticket: Ticket) -> Outcome {
@@ -32,7 +32,7 @@ fn a_start_while_the_rest_of_a_crash_ends_does_not_wait_longer() {
     host.process(run).deaf = true;
     host.end(run, CRASH);
     host.deliver_all();
-    host.command(start_known());
+    host.command(start_web());
     host.clear(run);
     host.deliver_all();
     assert_eq!(host.status(0), "online");
@@ -173,7 +173,7 @@ fn a_command_forgives_past_crashes() {
                 assert_eq!((host.status(0), host.now - began), ("online", expected));
             }
             host.outcomes(again.clone());
-            host.outcomes(start_known());
+            host.outcomes(start_web());
             assert_eq!(host.it().unstable, 0);
         }
     }

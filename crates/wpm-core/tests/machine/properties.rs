@@ -10,7 +10,7 @@ use wpm_core::{
     RestoredInstance, RestoredRun, RunId, ScaleTo, Spec, SpecChange, Start, StartApp, State, Ticket,
 };
 
-use crate::sim::{Host, Phase, targets};
+use crate::sim::{Host, Phase, start_known, targets};
 
 /// One thing that happens. Numbers pick among what there is at that moment.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ fn a_command() -> impl Strategy<Value = Command> {
     let change = prop::option::of(prop::sample::select(vec!["a", "d"]));
     prop_oneof![
         6 => (apps(), any::<bool>()).prop_map(|(apps, force)| Command::Start(Start { apps, force })),
-        2 => some_targets().prop_map(Command::StartKnown),
+        2 => some_targets().prop_map(start_known),
         3 => (some_targets(), change).prop_map(|(targets, name)| {
             let name = name.map(str::to_owned);
             Command::Restart { targets, change: SpecChange { name, ..SpecChange::default() } }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wpm_core::{
     Action, Command, Core, Event, Exit, Input, Instance, InstanceId, InstanceOutcome, Millis, Note, Now,
-    Outcome, Reply, RunId, Spec, StartApp, Ticket,
+    Outcome, Reply, RunId, Spec, SpecChange, StartApp, Ticket,
 };
 
 /// What the simulated process is.
@@ -413,6 +413,11 @@ pub(crate) fn spec(name: &str) -> Spec {
 pub(crate) fn start(specs: impl IntoIterator<Item = Spec>) -> Command {
     let apps = specs.into_iter().map(|spec| StartApp { spec, start_now: true }).collect();
     Command::Start(wpm_core::Start { apps, force: false })
+}
+
+/// Starts known apps as they are.
+pub(crate) fn start_known(targets: Vec<wpm_core::Selector>) -> Command {
+    Command::StartKnown { targets, change: SpecChange::default() }
 }
 
 /// Selectors.

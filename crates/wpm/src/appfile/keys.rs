@@ -92,6 +92,8 @@ const KEYS: &[(&[&str], Set)] = &[
     (&["log_rotate_interval", "rotate_interval"], set!(log_rotate_interval, value::text)),
     (&["pid_file", "pid"], set!(pid_file, value::text)),
     (&["cron_restart", "cron"], set!(cron_restart, value::cron)),
+    (&["schedule"], set!(schedule, value::text)),
+    (&["schedule_overlap"], set!(schedule_overlap, value::text)),
     (&["watch"], |options, given| {
         match value::flag(given) {
             Ok(watches) => options.watches = Some(watches),
@@ -108,6 +110,7 @@ const KEYS: &[(&[&str], Set)] = &[
     (&["umask"], set!(umask, value::umask)),
     (&["nice"], set!(nice, value::number)),
     (&["max_open_files"], set!(max_open_files, value::number)),
+    (&["limits"], set!(limits, value::limits)),
     (&["source_map_support"], set!(source_maps, value::flag)),
     (&["disable_source_map_support"], set!(source_maps, value::no_flag)),
 ];

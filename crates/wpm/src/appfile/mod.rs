@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::{Code, Failure};
 use crate::options::AppOptions;
-use crate::target::Caller;
+use crate::target::{Caller, absolute};
 use parse::{Data, Format};
 
 /// Which apps of a file are meant, and with which environment.
@@ -73,7 +73,7 @@ pub(crate) fn default_file(folder: &Path) -> Option<PathBuf> {
 
 /// Reads a file; `-` is JSON on stdin.
 pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFile, Failure> {
-    let path = caller.cwd.join(word);
+    let path = absolute(word, &caller.cwd, &caller.env);
     let unreadable = |cause: std::io::Error| {
         Failure::new(Code::AppFile, format!("cannot read the app file {}: {cause}", path.display()))
     };
@@ -90,7 +90,12 @@ pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFi
         Format::Procfile => procfile::parse(&text, &base, word)?,
         Format::Script => script::read(&text, &path, word, &caller.env)?,
     };
-    of_document(document, &text, word, base, choice)
+    let mut file = of_document(document, &text, word, base, choice)?;
+    for app in &mut file.apps {
+        app.source = Some(path.display().to_string());
+        app.source_env.clone_from(&choice.env);
+    }
+    Ok(file)
 }
 
 fn of_document(

@@ -66,6 +66,12 @@ pub(super) fn table(value: &Value) -> Read<BTreeMap<String, String>> {
     table.iter().map(|(name, value)| Ok((name.clone(), text(value)?))).collect()
 }
 
+/// Limits by name: a number, a size, `unlimited`, or `SOFT:HARD` of these.
+pub(super) fn limits(value: &Value) -> Read<BTreeMap<String, String>> {
+    let limits = table(value)?;
+    limits.into_iter().map(|(name, limit)| Ok((name, crate::quantity::parse_limit(&limit)?))).collect()
+}
+
 /// Names of apps, each with its condition: a table, or a list of `NAME` or `NAME:CONDITION`. In a table,
 /// `{ condition: … }` is understood, too.
 pub(super) fn conditions(value: &Value) -> Read<BTreeMap<String, String>> {

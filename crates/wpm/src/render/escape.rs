@@ -3,6 +3,9 @@
 //! Colours of log lines stay; everything else that drives a terminal goes. Invariant: no output of an
 //! app can move the cursor, set a title or answer for the user.
 
+/// What stands for a value that is not shown.
+pub(crate) const MASK: &str = "••••••";
+
 /// A log line: colours (`ESC [ … m`) and tabs stay, other control sequences are dropped.
 pub(crate) fn line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);

@@ -12,6 +12,8 @@ pub(crate) const ERROR: Style = coloured(AnsiColor::Red).bold();
 pub(crate) const WARNING: Style = coloured(AnsiColor::Yellow).bold();
 /// Something went well.
 pub(crate) const GOOD: Style = coloured(AnsiColor::Green);
+/// Something goes away.
+pub(crate) const BAD: Style = coloured(AnsiColor::Red);
 /// What helps.
 pub(crate) const HELP: Style = coloured(AnsiColor::Cyan);
 /// A command to type.

@@ -11,9 +11,9 @@ mod program;
 mod spec;
 
 pub(crate) use caller::Caller;
-pub(crate) use path::on_path;
+pub(crate) use path::{absolute, on_path};
 pub(crate) use program::{Program, locate};
-pub(crate) use spec::resolve;
+pub(crate) use spec::{file_variables, resolve};
 
 #[cfg(test)]
 mod tests;

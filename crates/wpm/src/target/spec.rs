@@ -36,17 +36,16 @@ pub(crate) fn resolve(options: AppOptions, base: &Path, caller: &Caller) -> Resu
     let cwd = asked_cwd.or_else(|| program.folder.clone()).unwrap_or_else(|| base.to_owned());
     let interpreter = interpreter(&options, &program, &cwd, caller)?;
     let mut options = options;
-    let mut variables = variables(options.env_file.take().unwrap_or_default(), base, caller)?;
-    variables.extend(options.env.take().unwrap_or_default());
-    options.env = Some(variables);
-    complete(options, program, interpreter, &cwd, caller)
+    let env_files: Vec<String> = options.env_file.take().unwrap_or_default();
+    let env_files = env_files.iter().map(|file| absolute(file, base, &caller.env).display().to_string());
+    complete(options, program, interpreter, &cwd, caller, env_files.collect())
 }
 
 /// The variables of files such as `.env`, the later over the earlier.
-fn variables(files: Vec<String>, base: &Path, caller: &Caller) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn file_variables(files: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut variables = BTreeMap::new();
     for file in files {
-        let path = absolute(&file, base, &caller.env);
+        let path = Path::new(file);
         let unreadable = |cause: dotenvy::Error| {
             let why = match cause {
                 dotenvy::Error::LineParse(line, _) => format!("`{line}` is not NAME=VALUE"),
@@ -54,7 +53,7 @@ fn variables(files: Vec<String>, base: &Path, caller: &Caller) -> Result<BTreeMa
             };
             Failure::new(Code::AppFile, format!("cannot read the env_file {}: {why}", path.display()))
         };
-        for pair in dotenvy::from_path_iter(&path).map_err(unreadable)? {
+        for pair in dotenvy::from_path_iter(path).map_err(unreadable)? {
             let (name, value) = pair.map_err(unreadable)?;
             variables.insert(name, value);
         }
@@ -107,10 +106,13 @@ fn complete(
     interpreter: Option<String>,
     cwd: &Path,
     caller: &Caller,
+    env_files: Vec<String>,
 ) -> Result<AppSpec, Failure> {
+    let of_files = file_variables(&env_files)?;
+    let own = options.env.unwrap_or_default();
     let name = options.name.unwrap_or(program.name);
     let name = match options.append_env_to_name {
-        Some(true) => match options.env.as_ref().and_then(|env| env.get("NODE_ENV")) {
+        Some(true) => match own.get("NODE_ENV").or_else(|| of_files.get("NODE_ENV")) {
             Some(env) => format!("{name}-{env}"),
             None => name,
         },
@@ -125,22 +127,25 @@ fn complete(
     let scripted = interpreter.as_deref();
     let cluster = options.cluster.unwrap_or(instances_asked) && scripted.is_some_and(is_javascript);
 
+    let filter_env = match options.filter_env {
+        // In every name.
+        Some(EnvFilter::All) => vec![String::new()],
+        Some(EnvFilter::Containing(parts)) => parts,
+        None => Vec::new(),
+    };
     let mut env = caller.env.clone();
-    match &options.filter_env {
-        Some(EnvFilter::All) => env.clear(),
-        Some(EnvFilter::Containing(parts)) => {
-            env.retain(|key, _| !parts.iter().any(|part| key.contains(part)));
-        }
-        None => {}
-    }
+    env.retain(|key, _| !filter_env.iter().any(|part| key.contains(part.as_str())));
     if scripted.is_some_and(is_python) {
         // Without it, what a Python program prints would come when its buffer is full.
         env.entry("PYTHONUNBUFFERED".to_owned()).or_insert_with(|| "1".to_owned());
     }
     env.insert("PWD".to_owned(), cwd.display().to_string());
-    let own = options.env.unwrap_or_default();
-    let own_env = own.keys().cloned().collect();
-    env.extend(own);
+    let file_env: Vec<String> = of_files.keys().filter(|name| !own.contains_key(*name)).cloned().collect();
+    let over: BTreeMap<String, String> = of_files.into_iter().chain(own).collect();
+    let covered = over.keys().filter_map(|name| Some((name.clone(), env.get(name)?.clone())));
+    let covered_env: BTreeMap<String, String> = covered.collect();
+    let own_env = over.keys().cloned().collect();
+    env.extend(over);
 
     let mut interpreter_args = program.interpreter_args;
     interpreter_args.extend(options.interpreter_args.unwrap_or_default());
@@ -175,6 +180,12 @@ fn complete(
         interpreter_args,
         args,
         own_env,
+        file_env,
+        covered_env,
+        env_files,
+        filter_env,
+        source: options.source,
+        source_env: options.source_env,
         instances,
         instances_asked,
         cluster,
@@ -194,7 +205,8 @@ fn complete(
         health_failures: options.health_failures,
         drain_timeout_ms: options.drain_timeout_ms,
         overlap: None,
-        autorestart: options.autorestart.unwrap_or(true),
+        // A job ends when it is done.
+        autorestart: options.autorestart.unwrap_or(options.schedule.is_none()),
         stop_exit_codes: options.stop_exit_codes.unwrap_or_default(),
         min_uptime_ms: options.min_uptime_ms,
         max_restarts: options.max_restarts,
@@ -222,6 +234,8 @@ fn complete(
         log_rotate_interval: options.log_rotate_interval,
         pid_file: file(options.pid_file),
         cron_restart: options.cron_restart,
+        schedule: options.schedule,
+        schedule_overlap: options.schedule_overlap,
         watch,
         ignore_watch: options.ignore_watch.unwrap_or_default(),
         watch_delay_ms: options.watch_delay_ms,
@@ -232,6 +246,7 @@ fn complete(
         umask: options.umask,
         nice: options.nice.unwrap_or(0),
         max_open_files: options.max_open_files,
+        limits: options.limits.unwrap_or_default(),
         version,
         username: caller.username.clone(),
         extra: options.extra.unwrap_or_default(),

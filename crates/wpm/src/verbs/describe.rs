@@ -19,7 +19,7 @@ use crate::complete;
 use crate::context::{Context, list};
 use crate::output;
 use crate::quantity::{show_duration, show_size};
-use crate::render::escape;
+use crate::render::escape::{self, MASK};
 use crate::render::list::{Look, glyph};
 use crate::render::rows::{self, Usages, health};
 use crate::render::style::{self, paint};
@@ -37,8 +37,6 @@ pub(crate) const VERB: Verb = Verb {
 const LAST_LINES: usize = 5;
 /// Variables that are named.
 const SOME_ENV: usize = 12;
-/// What stands for a value.
-const MASK: &str = "••••••";
 
 #[derive(Debug, clap::Args)]
 struct Describe {

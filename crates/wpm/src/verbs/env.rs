@@ -1,5 +1,7 @@
 //! `wpm env`: the environment of an app; without one, where wpm keeps its things.
 
+mod difference;
+
 use serde_json::json;
 use wpm_proto::ExitCode;
 
@@ -14,7 +16,9 @@ pub(crate) const VERB: Verb = Verb {
     name: "env",
     aliases: &[],
     about: "Print the environment of an app, or the paths of wpm",
-    examples: "  wpm env 0           what the app was given, secrets included\n  wpm env             where wpm keeps its things",
+    examples: "  wpm env 0           what the app was given, secrets included\n  \
+               wpm env web --diff  what a start would change in that\n  \
+               wpm env             where wpm keeps its things",
     args: <Arguments as clap::Args>::augment_args,
     run,
 };
@@ -24,18 +28,26 @@ struct Arguments {
     /// Name or id; none = the paths of wpm
     #[arg(value_name = "APP", add = complete::apps())]
     target: Option<String>,
+    /// Show how what it has differs from what a start would give it now
+    #[arg(long, requires = "target")]
+    diff: bool,
+    /// With --diff, show the values
+    #[arg(long, requires = "diff")]
+    values: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
-    let Arguments { target, json } = arguments(matches)?;
+    let Arguments { target, diff, values, json } = arguments(matches)?;
     let Some(target) = target else { return paths(context, json) };
     let mut client = context.daemon()?;
     for app in list(&mut client, vec![target], true)? {
         let Some(spec) = app.spec else { continue };
-        if json {
+        if diff {
+            difference::show(context, &spec, values, json)?;
+        } else if json {
             output::json(&json!(spec.env))?;
         } else {
             let lines = spec.env.iter().map(|(name, value)| format!("{name}: {value}"));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use clap::builder::ValueParser;
 
 use crate::options::{AppOptions, EnvFilter, TIME_FORMAT, split_words};
-use crate::quantity::{parse_duration, parse_size};
+use crate::quantity::{parse_duration, parse_limit, parse_size};
 use crate::signals;
 
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,9 @@ pub(crate) struct AppFlags {
     /// Limit of open files
     #[arg(long, value_name = "N", help_heading = "What it is")]
     max_open_files: Option<u64>,
+    /// Limit of the kernel, such as `nproc=64`, `core=0`, `memlock=64M`, `stack=8M:64M`
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "What it is")]
+    limit: Vec<String>,
     /// Run in fork mode, not as a cluster
     #[arg(short = 'x', long, help_heading = "What it is")]
     execute_command: bool,
@@ -137,6 +140,12 @@ pub(crate) struct AppFlags {
     /// Restart it by a cron rule; 0 removes the rule
     #[arg(short, long, alias = "cron", value_name = "CRON", help_heading = "Restarts")]
     cron_restart: Option<String>,
+    /// Run it as a job by a cron rule
+    #[arg(long, value_name = "CRON", help_heading = "Restarts")]
+    schedule: Option<String>,
+    /// When the rule fires while the job still runs [default: skip]
+    #[arg(long, value_name = "RULE", value_parser = ["skip", "queue", "kill"], help_heading = "Restarts")]
+    schedule_overlap: Option<String>,
     /// Restart it when files change, in its working directory or where PATHS says
     #[arg(long, value_name = "PATHS", num_args = 0..=1, require_equals = true, value_delimiter = ',', help_heading = "Restarts")]
     watch: Option<Vec<String>>,
@@ -258,6 +267,13 @@ impl AppFlags {
                 pair.split_once('=').ok_or_else(|| format!("--set-env {pair}: not NAME=VALUE"))?;
             env.insert(name.to_owned(), value.to_owned());
         }
+        let mut limits = BTreeMap::new();
+        for pair in &self.limit {
+            let (name, value) =
+                pair.split_once('=').ok_or_else(|| format!("--limit {pair}: not NAME=VALUE"))?;
+            let value = parse_limit(value).map_err(|why| format!("--limit {pair}: {why}"))?;
+            limits.insert(name.to_owned(), value);
+        }
         let depends_on = self.depends_on.iter().map(|word| match word.rsplit_once(':') {
             Some((name, condition)) => (name.to_owned(), condition.to_owned()),
             None => (word.clone(), "ready".to_owned()),
@@ -316,6 +332,8 @@ impl AppFlags {
             log_rotate_interval: self.log_rotate_interval,
             pid_file: self.pid,
             cron_restart: self.cron_restart,
+            schedule: self.schedule,
+            schedule_overlap: self.schedule_overlap,
             watches: self.watch.as_ref().map(|_| true),
             watch: self.watch.filter(|paths| !paths.is_empty()),
             ignore_watch: Some(self.ignore_watch).filter(|patterns| !patterns.is_empty()),
@@ -326,6 +344,7 @@ impl AppFlags {
             umask: self.umask,
             nice: self.nice,
             max_open_files: self.max_open_files,
+            limits: Some(limits).filter(|limits| !limits.is_empty()),
             source_maps: self.accepted.source_map_support.then_some(true),
             ..AppOptions::default()
         })

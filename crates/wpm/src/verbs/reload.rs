@@ -65,12 +65,13 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut client = context.daemon()?;
     let mut codes = Vec::new();
     if !known.is_empty() {
+        let known = targets::expand(known, &[])?;
         let mut change = change(flags)?;
+        change.file_env = targets::file_env(&mut client, &known)?;
         if reload.update_env {
             change.env = Some(caller.env);
         }
-        let targets = targets::expand(known, &[])?;
-        let op = Op::Reload { targets, change: Box::new(change), parallel, force, wait };
+        let op = Op::Reload { targets: known, change: Box::new(change), parallel, force, wait };
         codes.push(carry_out(context, &mut client, op, words, None, reload.waiting.quiet)?);
     }
     if !apps.is_empty() {

@@ -1,5 +1,7 @@
 //! `wpm restart`: stops and starts again, with what changes.
 
+use std::collections::BTreeMap;
+
 use wpm_proto::request::{Change, Op};
 
 use super::Outcome;
@@ -68,11 +70,13 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut client = context.daemon()?;
     let mut codes = Vec::new();
     if !known.is_empty() {
+        let known = targets::expand(known, &[])?;
         let mut change = change(flags)?;
+        change.file_env = targets::file_env(&mut client, &known)?;
         if restart.update_env {
             change.env = Some(caller.env);
         }
-        let op = Op::Restart { targets: targets::expand(known, &[])?, change: Box::new(change), wait };
+        let op = Op::Restart { targets: known, change: Box::new(change), wait };
         codes.push(carry_out(context, &mut client, op, words, None, restart.waiting.quiet)?);
     }
     if !apps.is_empty() {
@@ -87,6 +91,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 pub(super) fn change(flags: AppOptions) -> Result<Change, Failure> {
     let change = Change {
         env: None,
+        file_env: BTreeMap::new(),
         args: flags.args.clone(),
         interpreter_args: flags.interpreter_args.clone(),
         name: flags.name.clone(),

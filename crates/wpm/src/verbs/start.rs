@@ -1,11 +1,11 @@
 //! `wpm start`: starts files, folders, commands, known apps and app files.
 
 use wpm_proto::app::AppSpec;
-use wpm_proto::request::Op;
+use wpm_proto::request::{Change, Op};
 use wpm_proto::view::AppView;
 
 use super::flags::AppFlags;
-use super::targets::Waiting;
+use super::targets::{self, Waiting};
 use super::{Outcome, logs};
 use crate::appfile::is_app_file;
 use crate::appfile::{self, Choice};
@@ -94,11 +94,13 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut codes = Vec::new();
     if !known.is_empty() {
         names.extend(known.iter().cloned());
+        let file_env = targets::file_env(&mut client, &known)?;
+        let change = Change { file_env, env: start.update_env.then_some(caller.env), ..Change::default() };
+        let change = Box::new(change);
         let op = if start.update_env {
-            let change = wpm_proto::request::Change { env: Some(caller.env), ..Default::default() };
-            Op::Restart { targets: known, change: Box::new(change), wait }
+            Op::Restart { targets: known, change, wait }
         } else {
-            Op::StartKnown { targets: known, wait }
+            Op::StartKnown { targets: known, change, wait }
         };
         codes.push(carry_out(context, &mut client, op, words, None, start.waiting.quiet)?);
     }

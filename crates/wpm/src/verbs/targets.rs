@@ -1,12 +1,16 @@
 //! Targets of commands: names, ids, `all`, namespaces, `/regex/`, and app files, which stand for the
 //! apps that they describe.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use wpm_client::Client;
 
 use crate::appfile::{self, Choice};
 use crate::complete;
+use crate::context::list;
 use crate::failure::Failure;
-use crate::target::Caller;
+use crate::target::{Caller, file_variables};
 
 // The apps that a command is about. (No doc comment: clap would take it for the help of the verb.)
 #[derive(Debug, clap::Args)]
@@ -55,6 +59,16 @@ fn absolute_script(target: String) -> String {
         Ok(path) => path.components().collect::<std::path::PathBuf>().display().to_string(),
         Err(_) => target,
     }
+}
+
+/// What the files of variables of known apps hold now, by app.
+pub(crate) fn file_env(
+    client: &mut Client,
+    known: &[String],
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, Failure> {
+    let apps = list(client, known.to_vec(), false)?;
+    let with_files = apps.into_iter().filter(|app| !app.env_files.is_empty());
+    with_files.map(|app| Ok((app.name, file_variables(&app.env_files)?))).collect()
 }
 
 // For commands that ask for outcomes.
