@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -89,10 +90,14 @@ impl Place {
                 if UnixStream::connect(path).await.is_ok() {
                     return Err(Failure::new(Code::AlreadyRunning, format!("somebody serves at {self}")));
                 }
-                if let Err(cause) = rustix::fs::unlink(path).map_err(io::Error::from)
-                    && cause.kind() != io::ErrorKind::NotFound
-                {
-                    return Err(self.cannot(&cause));
+                // What a dead server has left is in the way; anything else is somebody's file.
+                match path.symlink_metadata() {
+                    Ok(data) if data.file_type().is_socket() => {
+                        rustix::fs::unlink(path).map_err(|cause| self.cannot(&cause.into()))?;
+                    }
+                    Ok(_) => return Err(self.cannot(&io::Error::other("a file of this name is there"))),
+                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                    Err(cause) => return Err(self.cannot(&cause)),
                 }
                 // One thread as yet: nobody else makes files under this mask.
                 let before = rustix::process::umask(Mode::from_raw_mode(0o177));
@@ -162,5 +167,9 @@ mod tests {
         assert!(place.bind().await.is_err_and(|why| why.is(Code::AlreadyRunning)));
         drop(first);
         place.bind().await.expect("the dead one's");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "mine").expect("written");
+        assert!(Place::Unix(file.clone()).bind().await.is_err());
+        assert_eq!(std::fs::read_to_string(file).expect("still there"), "mine");
     }
 }
