@@ -143,6 +143,11 @@ named_tests_exist() {
     grep -oE '`[a-z0-9]+(_[a-z0-9]+){2,}`' docs/reliability.md | tr -d '`' | sort -u | while read -r name; do
         rust_files | xargs grep -qE "fn $name\(" || echo "docs/reliability.md names $name"
     done
+    # In the tables of pm2 tests are named with their file: `file::function`.
+    grep -oE '\b[a-z0-9_]+::[a-z0-9_]+' docs/pm2.md | sort -u | while IFS=: read -r file _ name; do
+        found=$(rust_files | xargs grep -lE "fn $name\(" | grep -E "/$file(\.rs|/)")
+        [ -n "$found" ] || echo "docs/pm2.md names $file::$name"
+    done
 }
 
 # Names in the table of keys: all of KEYS and KEPT, aliases included.
@@ -183,7 +188,7 @@ check "links in the documentation lead to files" links_lead_somewhere
 check "docs/exit-codes.md has every exit code" exit_codes_are_documented
 check "docs/environment.md has every variable" variables_are_documented
 check "docs/configuration.md has every key of an app file" keys_are_documented
-check "docs/reliability.md names tests that exist" named_tests_exist
+check "docs/reliability.md and docs/pm2.md name tests that exist" named_tests_exist
 check "docs/home.md has every file of a home" home_is_documented
 check "docs/dependencies.md has a reason for every dependency" dependencies_are_argued
 echo "repository: $passed passed, $failed failed"

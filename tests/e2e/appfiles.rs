@@ -34,7 +34,7 @@ fn files(world: &World) -> PathBuf {
 }
 
 /// npm's pm2 and dotenv, installed once for all test runs.
-fn modules() -> &'static Path {
+pub(crate) fn modules() -> &'static Path {
     static MODULES: OnceLock<PathBuf> = OnceLock::new();
     MODULES.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pm2");

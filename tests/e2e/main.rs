@@ -12,6 +12,7 @@ mod environment;
 mod events;
 mod life;
 mod output;
+mod pm2;
 mod ready;
 mod real;
 mod security;

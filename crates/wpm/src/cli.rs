@@ -79,8 +79,12 @@ fn subcommand(verb: &Verb) -> Command {
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
     crate::complete::answer();
+    if let Some(role) = crate::pm2::role() {
+        return crate::pm2::run(role);
+    }
     let typed: Vec<OsString> = std::env::args_os().collect();
-    let code = match execute(&typed) {
+    let mut context = Context::new(false);
+    let code = match execute(&typed, &mut context) {
         Ok(code) => code,
         Err(failure) => {
             if failure.speaks() {
@@ -91,10 +95,16 @@ pub(crate) fn run() -> ExitCode {
             failure.exit
         }
     };
-    ExitCode::from(code as u8)
+    ExitCode::from(context.exit_of_app.unwrap_or(code as u8))
 }
 
-fn execute(typed: &[OsString]) -> verbs::Outcome {
+/// Parses a command line, program first, and does what it says.
+pub(crate) fn execute(typed: &[OsString], context: &mut Context) -> verbs::Outcome {
+    if let Some(word) = typed.get(1).and_then(|word| word.to_str())
+        && let Some(code) = crate::pm2::answer_as_wpm(word)
+    {
+        return Ok(code);
+    }
     let matches = match command().try_get_matches_from(verb_first(typed)) {
         Ok(matches) => matches,
         Err(error) => {
@@ -110,11 +120,16 @@ fn execute(typed: &[OsString]) -> verbs::Outcome {
         return Err(Failure::silent(wpm_proto::ExitCode::Usage));
     };
     output::choose_colour(colour(matches));
-    let mut context = Context::new(matches.get_flag("silent"));
-    match VERBS.iter().find(|verb| verb.name == name) {
-        Some(verb) => (verb.run)(matches, &mut context),
+    context.silent = matches.get_flag("silent");
+    match find(name) {
+        Some(verb) => (verb.run)(matches, context),
         None => Err(Failure::silent(wpm_proto::ExitCode::Usage)),
     }
+}
+
+/// The verb of this name or alias.
+pub(crate) fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name || verb.aliases.contains(&name))
 }
 
 fn colour(matches: &ArgMatches) -> When {
@@ -141,9 +156,7 @@ fn verb_first(typed: &[OsString]) -> Vec<OsString> {
     }
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let position = (1..end).find(|at| {
-        let verb = VERBS
-            .iter()
-            .find(|verb| verb.name == words[*at] || verb.aliases.iter().any(|a| *a == words[*at]));
+        let verb = words[*at].to_str().and_then(find);
         verb.is_some_and(|verb| !takes_value(verb, &words[at - 1]))
     });
     if let Some(position) = position {
@@ -162,7 +175,7 @@ fn takes_value(verb: &Verb, option: &OsString) -> bool {
 }
 
 /// Whether this verb's option needs a value; none where it has no such option.
-fn definition(verb: &Verb, option: &str) -> Option<bool> {
+pub(crate) fn definition(verb: &Verb, option: &str) -> Option<bool> {
     let command = <Global as clap::Args>::augment_args((verb.args)(Command::new(verb.name)));
     let named = |arg: &&clap::Arg| match option.strip_prefix("--") {
         Some(name) => {

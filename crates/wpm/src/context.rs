@@ -12,6 +12,7 @@ use wpm_proto::view::AppView;
 
 use crate::failure::{Code, Failure};
 use crate::output;
+use crate::pm2;
 use crate::render::style::{self, paint};
 
 /// Global options, resolved.
@@ -19,13 +20,15 @@ use crate::render::style::{self, paint};
 pub(crate) struct Context {
     /// Say nothing but errors.
     pub(crate) silent: bool,
+    /// The exit code of an app, where it becomes that of the command.
+    pub(crate) exit_of_app: Option<u8>,
     home: Option<Home>,
 }
 
 impl Context {
     /// Nothing looked up yet.
     pub(crate) const fn new(silent: bool) -> Self {
-        Self { silent, home: None }
+        Self { silent, exit_of_app: None, home: None }
     }
 
     /// The home.
@@ -45,6 +48,9 @@ impl Context {
             let home = home::shorten(client.home().path());
             self.note(&format!("started the wpm daemon in {home} (`wpm kill` ends it and every app)"));
         }
+        if pm2::speaks() {
+            pm2::furnish(client.home());
+        }
         Ok(client)
     }
 
@@ -60,14 +66,22 @@ impl Context {
 
     /// Says something on stderr unless silence was asked for.
     pub(crate) fn note(&self, text: &str) {
-        if !self.silent {
+        if self.silent {
+        } else if pm2::speaks() {
+            pm2::voice::say(text);
+        } else {
             output::say(text);
         }
     }
 
     /// Warns on stderr unless silence was asked for.
     pub(crate) fn warn(&self, text: &str) {
-        self.note(&format!("{}: {text}", paint(style::WARNING, "warning")));
+        if self.silent {
+        } else if pm2::speaks() {
+            pm2::voice::warn(text);
+        } else {
+            output::say(&format!("{}: {text}", paint(style::WARNING, "warning")));
+        }
     }
 }
 

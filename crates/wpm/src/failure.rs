@@ -153,6 +153,11 @@ impl Failure {
         &self.text.message
     }
 
+    /// What the user can do.
+    pub(crate) fn helps(&self) -> &[String] {
+        &self.text.help
+    }
+
     /// Whether there is something to say.
     pub(crate) const fn speaks(&self) -> bool {
         self.code.is_some()

@@ -17,6 +17,7 @@ mod interrupt;
 mod options;
 mod outcome;
 mod output;
+mod pm2;
 mod progress;
 mod quantity;
 mod reach;

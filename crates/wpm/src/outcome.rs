@@ -17,6 +17,7 @@ use wpm_proto::state::SavedExit;
 use crate::context::{Context, unexpected};
 use crate::failure::{Code, Failure};
 use crate::output;
+use crate::pm2;
 use crate::progress::Progress;
 use crate::quantity::{show_duration, show_elapsed};
 use crate::render::escape;
@@ -53,8 +54,9 @@ pub(crate) fn carry_out(
     drop(progress);
     match answer? {
         Body::Outcomes { outcomes, remarks } => {
-            let said = !remarks.is_empty();
-            for remark in remarks {
+            // pm2 has other words for what it keeps.
+            let said = !remarks.is_empty() || (pm2::speaks() && outcomes.is_empty());
+            for remark in remarks.into_iter().filter(|_| !pm2::speaks()) {
                 context.note(&remark);
             }
             if quiet {
@@ -76,6 +78,14 @@ fn report(context: &Context, outcomes: &[InstanceOutcome], words: Words, begun: 
         by_app.entry(&outcome.app).or_default().push(outcome);
     }
     let took = show_elapsed(begun.elapsed());
+    if pm2::speaks() {
+        for (app, outcomes) in &by_app {
+            for failure in failures(app, outcomes) {
+                pm2::voice::fail(&failure);
+            }
+        }
+        return Ok(pm2::voice::report(context, words.doing, outcomes));
+    }
     for (app, outcomes) in &by_app {
         let line = summary(app, outcomes, words, &took);
         let failed = outcomes.iter().any(|outcome| !is_good(&outcome.outcome));

@@ -40,6 +40,9 @@ impl Spec {
         tell("pm_exec_path", self.script.clone());
         tell("pm_cwd", self.cwd.clone());
         tell("PWD", self.cwd.clone());
+        tell("status", "launching".to_owned());
+        tell("username", self.username.clone());
+        tell("watch", (!self.watch.paths.is_empty()).to_string());
         if self.is_numbered(index) || self.instances > 1 {
             tell(&self.instance_var, index.to_string());
         }
@@ -92,6 +95,9 @@ mod tests {
             ("pm_cwd", "/srv"),
             ("pm_exec_path", "/srv/web.py"),
             ("pm_id", "7"),
+            ("status", "launching"),
+            ("username", ""),
+            ("watch", "false"),
         ];
         assert_eq!(env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), expected);
     }

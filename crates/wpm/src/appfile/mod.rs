@@ -145,6 +145,18 @@ fn of_document(
     Ok(AppFile { base, apps, notes })
 }
 
+/// The settings of one app that stands in a table already, with remarks.
+pub(crate) fn options_of(
+    table: &Map<String, Value>,
+    shown: &str,
+) -> Result<(AppOptions, Vec<String>), Failure> {
+    let mut reader = keys::Reader::new(None);
+    for (key, value) in table {
+        reader.take(key, value).map_err(|wrong| Failure::new(wrong.code, wrong.message).at(shown))?;
+    }
+    Ok(reader.finish())
+}
+
 /// The apps of a document: `apps` as a list, one app, or tables by name; a bare list; a bare app.
 fn tables(document: Value, shown: &str, notes: &mut Vec<String>) -> Result<Vec<Map<String, Value>>, Failure> {
     let wrong = |message: String| Failure::new(Code::Syntax, message).at(shown);

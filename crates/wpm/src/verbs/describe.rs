@@ -18,6 +18,7 @@ use crate::cli::{Verb, arguments};
 use crate::complete;
 use crate::context::{Context, list};
 use crate::output;
+use crate::pm2;
 use crate::quantity::{show_duration, show_size};
 use crate::render::escape::{self, MASK};
 use crate::render::list::{Look, glyph};
@@ -67,6 +68,10 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     add_ports(&mut apps, &sockets);
     if describe.json {
         output::json(&json(&apps, &usage, &Value::Null))?;
+        return Ok(ExitCode::Ok);
+    }
+    if pm2::speaks() {
+        output::data(&pm2::tables::describe(&apps, &usage))?;
         return Ok(ExitCode::Ok);
     }
     let look = Look { width: output::width().unwrap_or(120), utf8: output::is_utf8() };

@@ -10,6 +10,7 @@ use super::Outcome;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::outcome::{Words, carry_out};
+use crate::pm2;
 
 pub(crate) const VERB: Verb = Verb {
     name: "kill",
@@ -33,7 +34,7 @@ fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let code = carry_out(context, &mut client, Op::Kill { keep_list: false }, words, None, false)?;
     // Whoever comes next must not meet a daemon or keeper that is about to end.
     if ending.wait(PATIENCE) {
-        context.note("the daemon has ended");
+        context.note(if pm2::speaks() { "[v] PM2 Daemon Stopped" } else { "the daemon has ended" });
     } else {
         context.warn("the daemon was told to end and has not done so yet");
     }

@@ -16,6 +16,7 @@ use crate::context::{Context, list};
 use crate::failure::{Code, Failure};
 use crate::interrupt;
 use crate::output;
+use crate::pm2;
 use crate::quantity::{show_duration, show_size};
 use crate::render::list::{Look, draw};
 use crate::render::rows::{self, Field, Row, Usages};
@@ -89,7 +90,9 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 
 /// Asks and draws once.
 fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
-    let apps = match list(client, options.targets.clone(), false) {
+    // pm2 lists everything, whatever is named.
+    let targets = if pm2::speaks() { Vec::new() } else { options.targets.clone() };
+    let apps = match list(client, targets, pm2::speaks()) {
         // A list of nothing is a list.
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
@@ -106,13 +109,17 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
             client.welcome().map(|welcome| json!({ "version": welcome.version, "pid": welcome.pid }));
         return Ok(format!("{}\n", json(&apps, &usage, &daemon.unwrap_or(Value::Null))));
     }
-    if apps.is_empty() && output::stdout_is_terminal() {
+    if apps.is_empty() && output::stdout_is_terminal() && !pm2::speaks() {
         return Ok(format!("no apps yet: {}\n", paint(style::COMMAND, "wpm start FILE")));
     }
-    let mut rows = rows::rows(&apps, &usage, now_ms(), options.instances || options.mini_list);
+    let unfold = options.instances || options.mini_list || pm2::speaks();
+    let mut rows = rows::rows(&apps, &usage, now_ms(), unfold);
     rows::sort(&mut rows, options.sort.0, options.sort.1);
     if options.mini_list {
         return Ok(rows.iter().map(mini).collect());
+    }
+    if pm2::speaks() {
+        return Ok(pm2::tables::table(&rows, &apps));
     }
     let look = Look { width: output::width().unwrap_or(DEFAULT_WIDTH), utf8: output::is_utf8() };
     let mut text = draw(&rows, look);
@@ -122,7 +129,7 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
     Ok(text)
 }
 
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

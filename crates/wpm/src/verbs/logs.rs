@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure};
 use crate::interrupt;
 use crate::output;
+use crate::pm2;
 use crate::quantity::parse_duration;
 
 use format::{Format, Printer};
@@ -115,8 +116,17 @@ fn show(context: &mut Context, logs: &Logs) -> Outcome {
         Logs { raw: true, .. } => Format::Raw,
         Logs { json: true, .. } => Format::Json,
         Logs { format: true, .. } => Format::Pairs,
+        _ if pm2::speaks() => Format::Pm2,
         _ => Format::Text,
     };
+    if format == Format::Pm2 {
+        let whom =
+            logs.targets.first().map_or("all] processes".to_owned(), |name| format!("{name}] process"));
+        let lines = logs.lines.unwrap_or(DEFAULT_LINES);
+        output::line(&format!(
+            "[TAILING] Tailing last {lines} lines for [{whom} (change the value with --lines option)"
+        ))?;
+    }
     let mut printer = Printer::new(format, logs.timestamp.clone(), logs.highlight.clone());
     printer.stamped = known.stamped().to_vec();
     if sources.is_empty() && !context.silent {

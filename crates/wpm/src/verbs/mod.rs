@@ -43,6 +43,7 @@ use wpm_proto::ExitCode;
 
 use crate::cli::Verb;
 use crate::failure::Failure;
+pub(crate) use list::now_ms;
 
 /// How a command ends.
 pub(crate) type Outcome = Result<ExitCode, Failure>;

@@ -1,5 +1,6 @@
 //! `wpm resurrect`: starts what was saved and is not in the list.
 
+use wpm_proto::ExitCode;
 use wpm_proto::request::Op;
 
 use super::Outcome;
@@ -7,6 +8,7 @@ use super::targets::Waiting;
 use crate::cli::{Verb, arguments};
 use crate::context::Context;
 use crate::outcome::{Words, carry_out};
+use crate::pm2;
 
 pub(crate) const VERB: Verb = Verb {
     name: "resurrect",
@@ -25,7 +27,17 @@ struct Arguments {
 
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Arguments { waiting } = arguments(matches)?;
-    let mut client = context.daemon()?;
     let words = Words { doing: "starting", noun: "start asked for", hints: false };
+    if pm2::speaks()
+        && let Some(apps) = pm2::dump::resurrect(context)?
+    {
+        if apps.is_empty() {
+            return Ok(ExitCode::Ok);
+        }
+        let mut client = context.daemon()?;
+        let op = Op::Start { apps, force: false, wait: !waiting.no_wait };
+        return carry_out(context, &mut client, op, words, None, waiting.quiet);
+    }
+    let mut client = context.daemon()?;
     carry_out(context, &mut client, Op::Resurrect { wait: !waiting.no_wait }, words, None, waiting.quiet)
 }

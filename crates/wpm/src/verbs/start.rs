@@ -15,6 +15,7 @@ use crate::context::{Context, list};
 use crate::failure::{Code, Failure};
 use crate::options::AppOptions;
 use crate::outcome::{Words, carry_out};
+use crate::pm2;
 use crate::target::{Caller, resolve};
 
 pub(crate) const VERB: Verb = Verb {
@@ -106,6 +107,9 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     }
     if !apps.is_empty() {
         let expected = apps.iter().map(|app| app.instances as usize).sum();
+        if pm2::speaks() {
+            pm2::voice::starting(context, &apps);
+        }
         let op = Op::Start { apps, force: start.force, wait };
         codes.push(carry_out(context, &mut client, op, words, Some(expected), start.waiting.quiet)?);
     }

@@ -22,6 +22,8 @@ pub(super) enum Format {
     Raw,
     Json,
     Pairs,
+    /// As pm2 has it: `0|web  | line`.
+    Pm2,
 }
 
 /// Colours of names; an app keeps its own.
@@ -71,7 +73,7 @@ impl Printer {
         for line in lines {
             self.one(&sources[line.source], &line.bytes, arrived, &mut text);
         }
-        if self.format == Format::Text {
+        if matches!(self.format, Format::Text | Format::Pm2) {
             let mut stdout = anstream::stdout().lock();
             stdout.write_all(&text)?;
             stdout.flush()?;
@@ -104,6 +106,13 @@ impl Printer {
                 let id = source.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
                 let pairs = format!("timestamp={at} app={} id={id} type={stream} message=", source.app);
                 out.extend_from_slice(pairs.as_bytes());
+                self.message(bytes, out);
+            }
+            Format::Pm2 => {
+                let id = source.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+                let width = self.width.saturating_sub(source.index.map_or(0, |it| it.to_string().len() + 1));
+                let name = format!("{id}|{:width$} | ", escape::clean(&source.app));
+                out.extend_from_slice(paint(colour(&source.app), &name).as_bytes());
                 self.message(bytes, out);
             }
             Format::Text => {
@@ -192,6 +201,11 @@ mod tests {
     fn names_are_aligned_and_stderr_is_marked() {
         assert_eq!(printed(Format::Text, &source(Stream::Out, Some(0)), b"GET /", true), "web/0    GET /\n");
         assert_eq!(printed(Format::Text, &source(Stream::Err, None), b"boom", true), "web    ‼ boom\n");
+    }
+
+    #[test]
+    fn pm2s_lines_begin_with_id_and_name() {
+        assert_eq!(printed(Format::Pm2, &source(Stream::Out, None), b"hello", true), "3|web    | hello\n");
     }
 
     #[test]
