@@ -151,6 +151,8 @@ pub enum Note {
     },
     /// It was removed from the list.
     Deleted,
+    /// Its schedule said that it is to run, but its last run still does.
+    Skipped,
     /// Its logs cannot be written, or can again (0).
     LogTrouble {
         /// Kernel error number, 0 when it works again.
@@ -217,6 +219,8 @@ pub enum Outcome {
         /// The app's name.
         app: String,
     },
+    /// It is a job, which waits for the clock.
+    Scheduled,
     /// Another command decided otherwise meanwhile.
     Superseded,
     /// Listed, not started (`autostart: false`); reset; signalled: nothing to wait for.

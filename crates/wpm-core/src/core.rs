@@ -147,6 +147,7 @@ impl Core {
             Input::Forget(ticket) => self.forget(ticket),
             Input::Tick => self.tick(now),
             Input::CronFired(id) => self.restart_by_rule(now, id, &Cause::Cron),
+            Input::ScheduleFired(id) => self.schedule_fired(now, id),
             Input::FileChanged { app, path } => {
                 let ids: Vec<InstanceId> = self
                     .apps

@@ -80,6 +80,7 @@ impl Core {
             State::Stopping { run, kill_at, killed, exit: None } => {
                 let up = uptime(&run, now, ran_ms);
                 slot.it.last_exit = Some(exit);
+                slot.it.last_uptime = Some(up);
                 if slot.next == Next::Judge {
                     self.judge(id, &spec.restart, exit, up);
                 }
@@ -97,6 +98,7 @@ impl Core {
     fn judge(&mut self, id: InstanceId, policy: &RestartPolicy, exit: Exit, up: Millis) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.it.last_exit = Some(exit);
+        slot.it.last_uptime = Some(up);
         slot.it.cause = Cause::Exited(exit);
         if slot.is_rising() {
             // Its successor is on the way up.
@@ -198,12 +200,19 @@ impl Core {
             }
             (Desired::Up, Next::Finish(exit)) => {
                 slot.it.desired = Desired::Down;
-                slot.it.cause = Cause::Finished(exit);
+                // Where wpm ended it, it has become a job.
+                let ended = exit == Exit::Unknown && slot.it.cause == Cause::Scheduled;
+                slot.it.cause = if ended { Cause::Scheduled } else { Cause::Finished(exit) };
                 self.persist = true;
+                let again = std::mem::take(&mut slot.queued);
                 self.set_state(now, id, State::Stopped);
                 self.note(id, Note::Stopped);
+                if again {
+                    return self.run_job(now, id);
+                }
             }
             (Desired::Up, Next::GiveUp(cause)) => {
+                slot.queued = false;
                 slot.it.cause = cause.clone();
                 self.persist = true;
                 self.set_state(now, id, State::Errored);

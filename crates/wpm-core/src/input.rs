@@ -230,6 +230,8 @@ pub enum Input {
     Tick,
     /// A cron rule of this instance fired: restart it.
     CronFired(InstanceId),
+    /// The schedule of this instance's job says that it is to run.
+    ScheduleFired(InstanceId),
     /// A watched file of this app changed: restart it.
     FileChanged {
         /// The app.

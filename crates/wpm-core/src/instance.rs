@@ -57,6 +57,8 @@ pub enum Cause {
     },
     /// Its cron rule fired.
     Cron,
+    /// It is a job, which waits for the clock or was started by it.
+    Scheduled,
     /// A watched file changed.
     Changed {
         /// Which.
@@ -144,6 +146,8 @@ pub struct Instance {
     pub unstable: u32,
     /// The last end that was seen.
     pub last_exit: Option<Exit>,
+    /// How long that run was up, where this daemon saw it.
+    pub last_uptime: Option<Millis>,
     /// When the app was created or last started by hand, milliseconds since 1970.
     pub created_wall_ms: u64,
     /// Log trouble: kernel error number (0 = none) and bytes given up.
@@ -177,9 +181,13 @@ impl Instance {
         matches!(self.state, State::Errored)
     }
 
-    /// Whether it is down because it ended by itself and its policy lets it rest (for the state file).
+    /// Whether it is down because it ended by itself and its policy lets it rest, or because it is a job
+    /// whose time has not come (for the state file).
     pub const fn is_finished(&self) -> bool {
-        matches!((&self.state, &self.cause), (State::Stopped, Cause::Finished(_)))
+        matches!(
+            (&self.state, self.desired, &self.cause),
+            (State::Stopped, Desired::Down, Cause::Finished(_) | Cause::Scheduled)
+        )
     }
 
     /// pm2's word for the state: `online stopping stopped launching errored` or `waiting restart`.

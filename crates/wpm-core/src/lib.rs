@@ -25,6 +25,7 @@ mod operation;
 mod reload;
 mod restore;
 mod scale;
+mod schedule;
 mod select;
 mod similar;
 mod slot;

@@ -86,12 +86,14 @@ impl Core {
 
     fn spawn(&mut self, now: Now, id: InstanceId) {
         let run = self.new_run(id);
+        let job = self.is_job(id);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let shared = slot.beside.is_some();
         (slot.ready, slot.healthy, slot.waits_in_vain) = (false, false, false);
         if matches!(slot.it.cause, Cause::Waits { .. }) {
             slot.it.cause = Cause::Asked;
         }
+        slot.job = job;
         slot.kills = 0;
         slot.recycle = None;
         slot.next = Next::Now;

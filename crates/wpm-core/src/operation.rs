@@ -220,7 +220,9 @@ impl Core {
             Some(due) if waits_for_up => self.deadlines.arm(id, Timer::Check, due),
             _ => self.deadlines.disarm(id, Timer::Check),
         }
-        self.resolve(id, |want| want == Want::Nothing, &Outcome::Done);
+        let on_clock = slot.it.is_finished() && self.is_job(id);
+        let nothing = if on_clock { Outcome::Scheduled } else { Outcome::Done };
+        self.resolve(id, |want| want == Want::Nothing, &nothing);
         if let Some(outcome) = up {
             self.resolve(id, Want::is_up, &outcome);
         }

@@ -83,11 +83,21 @@ impl Core {
         if !force {
             of_apps.keys().try_for_each(|app| self.refuse_second_reload(*app))?;
         }
+        let mut jobs = BTreeSet::new();
         for (app, members) in of_apps {
+            if self.app(app).is_some_and(|app| app.spec.schedule.is_some()) {
+                // It ends by itself; its next run takes what is new.
+                jobs.extend(members);
+                if let Some(spec) = specs.remove(&app) {
+                    self.replace_spec(app, spec);
+                }
+                continue;
+            }
             let order = Order { ticket, members, parallel, resize: false };
             self.begin_reload(now, app, specs.remove(&app), order);
         }
-        Ok(ids.into_iter().map(|id| (id, Want::Queued)).collect())
+        let want = |id| (id, if jobs.contains(&id) { Want::Nothing } else { Want::Queued });
+        Ok(ids.into_iter().map(want).collect())
     }
 
     pub(crate) fn reload_with(
@@ -120,7 +130,7 @@ impl Core {
             let all = self.instances_of(id);
             let kept =
                 all.iter().take(app.spec.instances as usize).copied().filter(wanted).collect::<Vec<_>>();
-            if kept.is_empty() {
+            if kept.is_empty() || app.spec.schedule.is_some() {
                 plan.extend(self.put_app(now, app, Restarting::No));
                 continue;
             }
@@ -400,7 +410,7 @@ impl Core {
         }
         for _ in present.len()..wanted {
             let id = self.add_instance(now, app);
-            let want = if up { self.want_up(now, id) } else { Want::Nothing };
+            let want = if up { self.want_begun(now, id) } else { Want::Nothing };
             self.join(ticket, id, want);
             self.drive(now, id);
         }

@@ -69,6 +69,7 @@ impl Core {
         match (own, old.desired) {
             (Some(run), _) => {
                 let info = self.take_back(id, run);
+                slot.job = spec.schedule.is_some();
                 state = if info.launched.is_some() { State::Online(info) } else { State::Launching(info) };
                 if info.launched.is_some() && spec.is_checked() {
                     self.push(Action::StartChecks { run: info.id });
@@ -84,6 +85,9 @@ impl Core {
                 slot.it.cause = given_up();
                 state = State::Errored;
                 slot.it.desired = Desired::Up;
+            }
+            (None, Desired::Down) if old.finished && old.last_exit.is_none() => {
+                slot.it.cause = Cause::Scheduled;
             }
             (None, Desired::Down) if old.finished => slot.it.cause = Cause::Finished(last),
             (None, Desired::Down | Desired::Gone) => {}

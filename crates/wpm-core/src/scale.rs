@@ -55,7 +55,7 @@ impl Core {
             let free = self.lowest_free_index(app);
             let back = going.next_if(|id| self.instance(*id).is_some_and(|it| it.index < free));
             let id = back.unwrap_or_else(|| self.add_instance(now, app));
-            plan.push((id, self.want_up(now, id)));
+            plan.push((id, self.want_begun(now, id)));
         }
         Ok(plan)
     }

@@ -58,6 +58,11 @@ impl fmt::Display for SelectorError {
 impl std::error::Error for SelectorError {}
 
 impl Selector {
+    /// Whether it means every app.
+    pub const fn is_all(&self) -> bool {
+        matches!(self.kind, Kind::All)
+    }
+
     /// Parses what was typed.
     ///
     /// # Errors

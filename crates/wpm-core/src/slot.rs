@@ -98,6 +98,10 @@ pub(crate) struct Slot {
     pub(crate) spawn_pace: Pace,
     /// Unstable exits.
     pub(crate) window: CrashWindow,
+    /// Whether the run was started as a job.
+    pub(crate) job: bool,
+    /// Whether the job runs once more when it has ended.
+    pub(crate) queued: bool,
     /// Commands that wait here.
     pub(crate) waiters: Vec<Waiter>,
 }
@@ -120,6 +124,8 @@ impl Slot {
             pace: Pace::default(),
             spawn_pace: Pace::default(),
             window: CrashWindow::default(),
+            job: false,
+            queued: false,
             waiters: Vec::new(),
         }
     }

@@ -50,7 +50,7 @@ impl Core {
         for (app, spec) in self.changed_specs(&ids, change)? {
             self.replace_spec(app, spec);
         }
-        let plan = ids.into_iter().map(|id| (id, self.want_up(now, id))).collect();
+        let plan = ids.into_iter().map(|id| (id, self.want_begun(now, id))).collect();
         Ok(self.with_dependencies(now, plan))
     }
 
@@ -101,6 +101,7 @@ impl Core {
     fn want_started(&mut self, now: Now, id: InstanceId, start_now: bool, restarting: Restarting) -> Want {
         let Some(slot) = self.slots.get(&id) else { return Want::Nothing };
         match (slot.it.desired, start_now, restarting) {
+            (Desired::Up, _, _) | (_, true, _) if self.is_job(id) => self.want_begun(now, id),
             (Desired::Up, _, Restarting::Yes) | (_, true, Restarting::Yes) => self.want_restarted(now, id),
             (_, true, Restarting::No) => self.want_up(now, id),
             (Desired::Gone, false, _) => {
@@ -162,6 +163,7 @@ impl Core {
             restarts: 0,
             unstable: 0,
             last_exit: None,
+            last_uptime: None,
             created_wall_ms: now.wall_ms,
             log_errno: 0,
             log_dropped: 0,

@@ -50,7 +50,15 @@ impl Core {
             self.replace_spec(app, spec);
         }
         self.persist = true;
-        Ok(ids.into_iter().map(|id| (id, self.want_restarted(now, id))).collect())
+        // All of them does not mean jobs whose time has not come.
+        let by_name = targets.iter().any(|target| !target.is_all());
+        let mut plan = Plan::new();
+        for id in ids {
+            let waits = self.is_job(id) && self.instance(id).is_some_and(crate::Instance::is_finished);
+            let want = if waits && !by_name { Want::Nothing } else { self.want_restarted(now, id) };
+            plan.push((id, want));
+        }
+        Ok(plan)
     }
 
     /// The specs that a change makes, each valid, names unique.
@@ -134,6 +142,7 @@ impl Core {
             }
             slot.it.cause = Cause::Asked;
             slot.keeps = None;
+            slot.queued = false;
         }
         self.has_moved(id);
         Want::Down

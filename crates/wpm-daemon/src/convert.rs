@@ -479,6 +479,7 @@ pub(crate) fn cause_words(cause: &Cause) -> Option<String> {
         }
         Cause::Memory { bytes } => Some(format!("memory limit: {} MiB in use", bytes / (1024 * 1024))),
         Cause::Cron => Some("cron".to_owned()),
+        Cause::Scheduled => Some("scheduled".to_owned()),
         Cause::Waits { app } => Some(format!("waits for {app}")),
         Cause::Changed { path } => Some(format!("{path} changed")),
         Cause::NotReady => Some("not ready in time".to_owned()),

@@ -8,14 +8,13 @@ use std::time::Duration;
 use croner::Cron as Rule;
 use jiff::Zoned;
 use tokio::time::Instant;
-use wpm_core::{AppId, Core, InstanceId, Spec};
+use wpm_core::{AppId, Core, Input, InstanceId, Spec};
 
 /// The rules in force.
 #[derive(Debug, Default)]
 pub(crate) struct Cron {
     /// By app: the spec that the rule was read from, and when it fires next.
     apps: BTreeMap<AppId, Entry>,
-    due: Vec<AppId>,
     instances: BTreeMap<AppId, Vec<InstanceId>>,
 }
 
@@ -34,12 +33,12 @@ pub(crate) fn parse(rule: &str) -> Result<Rule, String> {
 impl Cron {
     /// Follows the apps: reads new rules, forgets old ones.
     pub(crate) fn follow(&mut self, core: &Core) {
-        if self.apps.is_empty() && core.apps().all(|a| a.spec.cron_restart.is_none()) {
+        if self.apps.is_empty() && core.apps().all(|a| rule_of(&a.spec).is_none()) {
             return;
         }
         self.apps.retain(|id, e| core.app(*id).is_some_and(|a| Arc::ptr_eq(&a.spec, &e.spec)));
         for app in core.apps() {
-            if let Some(text) = &app.spec.cron_restart
+            if let Some(text) = rule_of(&app.spec)
                 && !self.apps.contains_key(&app.id)
                 && let Ok(rule) = parse(text)
             {
@@ -61,16 +60,29 @@ impl Cron {
         Some(Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO))
     }
 
-    /// Instances whose rule has fired; each fires once, however late.
-    pub(crate) fn due(&mut self) -> Vec<InstanceId> {
+    /// When the rule of an app fires next, in milliseconds since 1970.
+    pub(crate) fn next_of(&self, app: AppId) -> Option<u64> {
+        let at = self.apps.get(&app)?.at.as_ref()?;
+        u64::try_from(at.timestamp().as_millisecond()).ok()
+    }
+
+    /// What the rules that have fired ask of the core; each fires once, however late.
+    pub(crate) fn due(&mut self) -> Vec<Input> {
         let now = Zoned::now();
-        self.due.clear();
+        let mut due = Vec::new();
         for (id, entry) in &mut self.apps {
             if entry.at.as_ref().is_some_and(|at| *at <= now) {
-                self.due.push(*id);
                 entry.at = entry.rule.find_next_occurrence(&now, false).ok();
+                let asked =
+                    if entry.spec.schedule.is_some() { Input::ScheduleFired } else { Input::CronFired };
+                due.extend(self.instances.get(id).into_iter().flatten().copied().map(asked));
             }
         }
-        self.due.iter().flat_map(|id| self.instances.get(id).cloned().unwrap_or_default()).collect()
+        due
     }
+}
+
+/// The rule of an app, of whichever kind.
+fn rule_of(spec: &Spec) -> Option<&String> {
+    spec.schedule.as_ref().or(spec.cron_restart.as_ref())
 }

@@ -254,8 +254,8 @@ impl Daemon {
                     }
                 },
                 () = until(self.proves_at) => self.hand_program_on(),
-                () = until(cron) => for instance in self.cron.due() {
-                    self.core.handle(clock::now(), Input::CronFired(instance));
+                () = until(cron) => for fired in self.cron.due() {
+                    self.core.handle(clock::now(), fired);
                 },
                 () = until(sample) => {
                     next_sample = tokio::time::Instant::now() + SAMPLE_EVERY;

@@ -24,6 +24,7 @@ pub(crate) fn event(seq: u64, instance: InstanceId, app: &str, index: u32, note:
         Note::Replaced { pid } => EventKind::Replaced { pid: *pid },
         Note::NotReplaced { cause } => EventKind::NotReplaced { reason: reason(cause) },
         Note::Deleted => EventKind::Deleted,
+        Note::Skipped => EventKind::Skipped,
         Note::LogTrouble { errno } => EventKind::LogTrouble { errno: *errno },
     };
     EventView { seq, at_ms: clock::wall_ms(), app: app.to_owned(), id: instance.0, index, what }

@@ -202,7 +202,7 @@ impl Daemon {
     fn start_apps(&self, apps: Vec<AppSpec>) -> Result<Vec<StartApp>, Body> {
         let mut out = Vec::with_capacity(apps.len());
         for app in apps {
-            for rule in [&app.cron_restart, &app.log_rotate_interval].into_iter().flatten() {
+            for rule in [&app.cron_restart, &app.schedule, &app.log_rotate_interval].into_iter().flatten() {
                 if let Err(why) = crate::cron::parse(rule) {
                     let message = format!("invalid cron rule `{rule}` of `{}`: {why}", app.name);
                     return Err(error(ErrorCode::InvalidSpec, message));

@@ -31,6 +31,8 @@ impl Daemon {
             username: spec.username.clone(),
             stamped: spec.log.date_format.is_some() || spec.log.json,
             env_files: spec.env_files.clone(),
+            job: spec.schedule.is_some(),
+            next_run_ms: self.cron.next_of(app.id),
             spec: detail.then(|| Box::new(convert::app_spec(spec))),
             instances,
         })
@@ -39,6 +41,7 @@ impl Daemon {
     fn instance_view(&self, app: &App, id: InstanceId) -> Option<InstanceView> {
         let i = self.core.instance(id)?;
         let run = i.run();
+        let spec_is_job = app.spec.schedule.is_some();
         let files = launch::files(&self.home, &app.spec, i.index, id);
         let restart_in_ms = match i.state {
             State::Backoff { until } => Some(until.since(wpm_core::Millis(clock::boot_ms())).0),
@@ -57,6 +60,8 @@ impl Daemon {
             started_ms: run.map_or(0, |r| r.launched_wall_ms),
             created_ms: i.created_wall_ms,
             last_exit: i.last_exit.map(convert::saved_exit),
+            last_ran_ms: i.last_uptime.map(|up| up.0),
+            on_clock: spec_is_job && i.is_finished(),
             restart_in_ms,
             ports: run.map_or_else(Vec::new, |r| self.clusters.addresses(r.id)),
             log_errno: i.log_errno,
@@ -117,6 +122,11 @@ impl Daemon {
             }
             Core::StillAlive { .. } => Outcome::StillAlive,
             Core::Waits { app } => Outcome::Waits { on: app.clone() },
+            Core::Scheduled => {
+                let app = self.core.instance(o.instance).map(|it| it.app);
+                let next = app.and_then(|app| self.cron.next_of(app));
+                Outcome::Scheduled { in_ms: next.map(|at| at.saturating_sub(clock::now().wall_ms)) }
+            }
             Core::Superseded => Outcome::Superseded,
             Core::Done => Outcome::Done,
         };

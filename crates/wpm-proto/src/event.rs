@@ -73,6 +73,8 @@ pub enum EventKind {
     },
     /// It left the list.
     Deleted,
+    /// It is a job whose time came while its last run still ran, and this time is left out.
+    Skipped,
     /// One of its hooks failed.
     HookFailed {
         /// Which.

@@ -160,6 +160,11 @@ pub enum Outcome {
         /// The app's name.
         on: String,
     },
+    /// It is a job, which runs when the clock says so.
+    Scheduled {
+        /// In so many milliseconds; none = never.
+        in_ms: Option<u64>,
+    },
     /// Another command decided otherwise meanwhile.
     Superseded,
     /// Done; nothing to wait for.

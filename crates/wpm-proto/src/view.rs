@@ -38,6 +38,12 @@ pub struct InstanceView {
     pub created_ms: u64,
     /// Last end that was seen.
     pub last_exit: Option<ExitView>,
+    /// How long the run was up that ended so, where the present daemon saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ran_ms: Option<u64>,
+    /// Whether it is a job that waits for the clock.
+    #[serde(default)]
+    pub on_clock: bool,
     /// Milliseconds until the next restart, while one is waited for.
     pub restart_in_ms: Option<u64>,
     /// Addresses on which it said that it listens (cluster workers).
@@ -74,6 +80,12 @@ pub struct AppView {
     pub username: String,
     /// Whether its output is prefixed or JSON (`logs` does not add a time then).
     pub stamped: bool,
+    /// Whether it is a job, which runs by its schedule.
+    #[serde(default)]
+    pub job: bool,
+    /// When its cron rule or schedule fires next, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run_ms: Option<u64>,
     /// Files of variables that a start by name reads anew.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_files: Vec<String>,

@@ -132,6 +132,7 @@ const fn is_good(outcome: &Outcome) -> bool {
             | Outcome::Finished { .. }
             | Outcome::Down
             | Outcome::Deleted
+            | Outcome::Scheduled { .. }
             | Outcome::Done
     )
 }
@@ -153,6 +154,10 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     let superseded = count(|outcome| matches!(outcome, Outcome::Superseded));
     let waiting = count(|outcome| matches!(outcome, Outcome::Waits { .. }));
     let done = count(|outcome| matches!(outcome, Outcome::Done));
+    let on_clock = outcomes.iter().find_map(|outcome| match &outcome.outcome {
+        Outcome::Scheduled { in_ms } => Some(*in_ms),
+        _ => None,
+    });
     let of_total = |number: usize, word: &str| format!("{number}/{total} {word}");
     let mut parts = Vec::new();
     if up > 0 || died + unspawned + unready > 0 {
@@ -171,6 +176,11 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     }
     if deleted > 0 {
         parts.push(of_total(deleted, "deleted"));
+    }
+    match on_clock {
+        Some(Some(wait)) => parts.push(format!("runs next in {}", show_duration(wait))),
+        Some(None) => parts.push("its schedule never comes".to_owned()),
+        None => {}
     }
     if done > 0 {
         parts.push(format!(
@@ -196,7 +206,7 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     let good = outcomes.iter().all(|outcome| is_good(&outcome.outcome));
     let name = paint(style::BOLD, &escape::clean(app));
     let text = parts.join(", ");
-    let time = if done == total { String::new() } else { format!(" in {took}") };
+    let time = if done == total || on_clock.is_some() { String::new() } else { format!(" in {took}") };
     if good {
         format!("{name}: {}{time}", paint(style::GOOD, &text))
     } else {

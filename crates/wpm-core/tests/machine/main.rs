@@ -6,6 +6,7 @@ mod commands;
 mod depends;
 mod edges;
 mod health;
+mod jobs;
 mod lifecycle;
 mod policy;
 mod properties;

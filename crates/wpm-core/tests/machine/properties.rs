@@ -206,7 +206,10 @@ fn play(host: &mut Host, step: Step) {
                 host.input(Input::Event(run, Event::MemorySampled { bytes }));
             }
         }
-        Step::Cron(id) => host.input(Input::CronFired(InstanceId(id))),
+        Step::Cron(id) => {
+            host.input(Input::CronFired(InstanceId(id)));
+            host.input(Input::ScheduleFired(InstanceId(id)));
+        }
         Step::Ready(nth) => {
             if let Some(run) = nth_run(host, nth, |phase| matches!(phase, Phase::Opened | Phase::Runs)) {
                 host.input(Input::Event(run, Event::BecameReady));

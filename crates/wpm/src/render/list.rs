@@ -105,6 +105,8 @@ pub(crate) const fn glyph(health: Health, look: Look) -> &'static str {
     match (health, look.utf8) {
         (Health::Online, true) => "●",
         (Health::Online, false) => "+",
+        (Health::Scheduled, true) => "◷",
+        (Health::Scheduled, false) => "@",
         (Health::Moving, true) => "◐",
         (Health::Moving, false) => "~",
         (Health::Stopped, true) => "○",
@@ -119,7 +121,7 @@ pub(crate) const fn glyph(health: Health, look: Look) -> &'static str {
 const fn colour(health: Health) -> Color {
     match health {
         Health::Online => Color::Green,
-        Health::Moving => Color::Cyan,
+        Health::Moving | Health::Scheduled => Color::Cyan,
         Health::Stopped => Color::DarkGrey,
         Health::Waiting => Color::Yellow,
         Health::Errored => Color::Red,
@@ -264,7 +266,7 @@ const fn card_style(health: Health) -> anstyle::Style {
         Health::Online => style::GOOD,
         Health::Errored => style::ERROR,
         Health::Waiting => style::WARNING,
-        Health::Moving => style::HELP,
+        Health::Moving | Health::Scheduled => style::HELP,
         Health::Stopped => style::DIM,
     }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod dayjs;
 pub(crate) mod escape;
 pub(crate) mod inspect;
+pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod pm2;
 pub(crate) mod rows;

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
+use jiff::tz::TimeZone;
 use wpm_client::metrics::Usage;
 use wpm_proto::state::SavedExit;
 use wpm_proto::view::{AppView, InstanceView};
 
-use super::escape;
+use super::{escape, jobs};
 use crate::quantity::{show_duration, show_size};
 use crate::signals;
 
@@ -18,6 +19,8 @@ use crate::signals;
 pub(crate) enum Health {
     /// All of it runs.
     Online,
+    /// A job whose time has not come.
+    Scheduled,
     /// On its way up or down.
     Moving,
     /// Down as wanted.
@@ -93,7 +96,7 @@ fn fraction(app: &AppView) -> String {
 }
 
 fn row(app: &AppView, instances: &[&InstanceView], usage: &Usages, now: u64) -> Row {
-    let worst = instances.iter().max_by_key(|instance| health(&instance.status));
+    let worst = instances.iter().max_by_key(|instance| health(instance));
     let running = instances.iter().filter(|instance| instance.pid > 0 && instance.started_ms > 0);
     let used: Vec<&Usage> = instances.iter().filter_map(|instance| usage.get(&instance.id)).collect();
     let total = |used: Vec<&Usage>| Usage {
@@ -106,8 +109,12 @@ fn row(app: &AppView, instances: &[&InstanceView], usage: &Usages, now: u64) -> 
         first_id: instances.iter().map(|instance| instance.id).min().unwrap_or(0),
         name: escape::clean(&app.name),
         instances: fraction(app),
-        status: worst.map_or_else(|| "stopped".to_owned(), |worst| status(worst, instances)),
-        health: worst.map_or(Health::Stopped, |worst| health(&worst.status)),
+        status: match worst {
+            Some(worst) if worst.on_clock => jobs::status(app.next_run_ms, now, &TimeZone::system()),
+            Some(worst) => status(worst, instances),
+            None => "stopped".to_owned(),
+        },
+        health: worst.map_or(Health::Stopped, |worst| health(worst)),
         pid: if let [one] = instances { one.pid } else { 0 },
         uptime: running.map(|instance| now.saturating_sub(instance.started_ms)).min(),
         restarts: instances.iter().map(|instance| instance.restarts).sum(),
@@ -116,13 +123,14 @@ fn row(app: &AppView, instances: &[&InstanceView], usage: &Usages, now: u64) -> 
         namespace: escape::clean(&app.namespace),
         mode: if app.cluster { "cluster" } else { "fork" },
         user: escape::clean(&app.username),
-        note: worst.map(|worst| note(worst, instances)).unwrap_or_default(),
+        note: worst.map(|worst| note(app, worst, instances, now)).unwrap_or_default(),
     }
 }
 
-/// How an instance with this status stands.
-pub(crate) fn health(status: &str) -> Health {
-    match status {
+/// How an instance stands.
+pub(crate) fn health(instance: &InstanceView) -> Health {
+    match instance.status.as_str() {
+        "stopped" if instance.on_clock => Health::Scheduled,
         "online" => Health::Online,
         "stopped" => Health::Stopped,
         "waiting restart" => Health::Waiting,
@@ -138,8 +146,14 @@ fn status(worst: &InstanceView, instances: &[&InstanceView]) -> String {
 }
 
 /// Reason and exit of the worst instance, its next try, and log trouble of any.
-fn note(worst: &InstanceView, instances: &[&InstanceView]) -> String {
-    let mut parts = why(worst);
+fn note(app: &AppView, worst: &InstanceView, instances: &[&InstanceView], now: u64) -> String {
+    let mut parts = Vec::new();
+    if app.job && (worst.on_clock || worst.pid > 0) {
+        parts.extend(jobs::next(app.next_run_ms, now));
+        parts.extend(jobs::last(worst));
+    } else {
+        parts = why(worst);
+    }
     if let Some(troubled) = instances.iter().find(|instance| instance.log_errno != 0) {
         parts.push(log_trouble(troubled));
     }
@@ -151,7 +165,8 @@ pub(crate) fn why(instance: &InstanceView) -> Vec<String> {
     let mut parts = Vec::new();
     let reason = instance.reason.as_deref().map(escape::clean).filter(|reason| !reason.is_empty());
     let exit = instance.last_exit.map(exit_word);
-    match health(&instance.status) {
+    match health(instance) {
+        Health::Scheduled => parts.extend(jobs::last(instance)),
         Health::Online => {
             let by_rule = reason.filter(|reason| !exit.as_ref().is_some_and(|exit| reason.contains(exit)));
             match (by_rule, &exit) {

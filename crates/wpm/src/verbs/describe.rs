@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use wpm_client::metrics::{Sockets, Survey};
 use wpm_client::{home, logs};
@@ -21,6 +22,7 @@ use crate::output;
 use crate::pm2;
 use crate::quantity::{show_duration, show_size};
 use crate::render::escape::{self, MASK};
+use crate::render::jobs;
 use crate::render::list::{Look, glyph};
 use crate::render::rows::{self, Usages, health};
 use crate::render::style::{self, paint};
@@ -92,7 +94,7 @@ fn add_ports(apps: &mut [AppView], sockets: &HashMap<u32, Sockets>) {
 fn text(app: &AppView, usage: &Usages, with_env: bool, now: u64, look: Look) -> String {
     let mut text = heading(app, usage, now, look);
     if let Some(spec) = app.spec.as_deref() {
-        for (name, value) in facts(app, spec) {
+        for (name, value) in facts(app, spec, now) {
             let _ =
                 writeln!(text, "  {}  {}", paint(style::DIM, &format!("{name:<9}")), escape::clean(&value));
         }
@@ -120,7 +122,7 @@ fn heading(app: &AppView, usage: &Usages, now: u64, look: Look) -> String {
 }
 
 /// What the app is, and what happens when it ends.
-fn facts(app: &AppView, spec: &AppSpec) -> Vec<(&'static str, String)> {
+fn facts(app: &AppView, spec: &AppSpec, now: u64) -> Vec<(&'static str, String)> {
     let mut command = Vec::new();
     if spec.shell {
         command.push(spec.script.clone());
@@ -158,9 +160,20 @@ fn facts(app: &AppView, spec: &AppSpec) -> Vec<(&'static str, String)> {
         ("mode", mode),
         ("restart", restart.join(", ")),
     ];
+    if let Some(rule) = &spec.schedule {
+        let overlap = spec.schedule_overlap.as_deref().unwrap_or("skip");
+        facts.push(("schedule", format!("{rule}, {overlap} while it still runs")));
+    }
+    if let Some(next) = jobs::next(app.next_run_ms, now) {
+        facts.push(("cron", format!("{}, {next}", jobs::status(app.next_run_ms, now, &TimeZone::system()))));
+    }
     if !spec.depends_on.is_empty() {
         let after = spec.depends_on.iter().map(|(app, condition)| format!("after {app} ({condition})"));
         facts.push(("starts", after.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(source) = &spec.source {
+        let env = spec.source_env.as_ref().map_or_else(String::new, |env| format!(" --env {env}"));
+        facts.push(("file", format!("{}{env}", home::shorten(Path::new(source)))));
     }
     if spec.namespace != "default" {
         facts.push(("namespace", spec.namespace.clone()));
@@ -191,7 +204,7 @@ fn environment(spec: &AppSpec, with_values: bool) -> String {
 }
 
 fn of_instance(instance: &InstanceView, usage: &Usages, now: u64, look: Look) -> String {
-    let mut parts = vec![format!("{} {}", glyph(health(&instance.status), look), instance.status)];
+    let mut parts = vec![format!("{} {}", glyph(health(instance), look), instance.status)];
     if instance.pid > 0 {
         parts.push(format!("pid {}", instance.pid));
         parts.push(format!("up {}", show_duration(now.saturating_sub(instance.started_ms))));
@@ -224,8 +237,8 @@ fn logs_of(app: &AppView) -> String {
 
 /// The end of stderr of the instance that fares worst, if it fares badly.
 fn last_words(app: &AppView) -> String {
-    let worst = app.instances.iter().max_by_key(|instance| health(&instance.status));
-    let Some(worst) = worst.filter(|worst| health(&worst.status) >= rows::Health::Waiting) else {
+    let worst = app.instances.iter().max_by_key(|instance| health(instance));
+    let Some(worst) = worst.filter(|worst| health(worst) >= rows::Health::Waiting) else {
         return String::new();
     };
     let tail = File::open(&worst.error_file).and_then(|file| logs::tail(&file, 0, LAST_LINES));

@@ -57,7 +57,7 @@ struct Arguments {
 }
 
 /// Every kind, by the name that it has in JSON.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "starting",
     "online",
     "ready",
@@ -69,6 +69,7 @@ const KINDS: [&str; 13] = [
     "replaced",
     "not_replaced",
     "deleted",
+    "skipped",
     "hook_failed",
     "log_trouble",
 ];
@@ -165,6 +166,7 @@ fn words(event: &EventKind) -> String {
         EventKind::Replaced { pid } => format!("replaced, pid {pid}"),
         EventKind::NotReplaced { reason } => format!("not replaced: {}", because(reason)),
         EventKind::Deleted => "deleted".to_owned(),
+        EventKind::Skipped => "not run: its last run still runs".to_owned(),
         EventKind::HookFailed { hook, reason } => format!("hook {hook} failed: {}", because(reason)),
         EventKind::LogTrouble { errno: 0 } => "its logs can be written again".to_owned(),
         EventKind::LogTrouble { errno } => {
