@@ -10,6 +10,7 @@ mod cluster;
 mod depends;
 mod environment;
 mod events;
+mod groups;
 mod jobs;
 mod life;
 mod output;

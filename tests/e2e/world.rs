@@ -264,6 +264,12 @@ impl Puppet {
     }
 }
 
+/// Says in the output of a test that this machine cannot show what it is about.
+#[expect(clippy::print_stderr, reason = "who reads the results is to see it")]
+pub(crate) fn not_shown(why: &str) {
+    eprintln!("not shown here: {why}");
+}
+
 /// First of `count` free ports in a row, below those that the kernel gives to others; each call gives others.
 pub(crate) fn ports_in_a_row(count: u16) -> u16 {
     use std::sync::atomic::{AtomicU32, Ordering};

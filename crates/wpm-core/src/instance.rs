@@ -12,6 +12,8 @@ pub enum Exit {
     Code(i32),
     /// This signal killed it.
     Signal(i32),
+    /// The kernel killed it because the memory of its control group was used up.
+    OutOfMemory,
     /// Nobody can say; counts as a failure.
     Unknown,
 }

@@ -443,6 +443,7 @@ pub(crate) const fn saved_exit(exit: Exit) -> SavedExit {
     match exit {
         Exit::Code(code) => SavedExit::Code(code),
         Exit::Signal(signal) => SavedExit::Signal(signal),
+        Exit::OutOfMemory => SavedExit::OutOfMemory,
         Exit::Unknown => SavedExit::Unknown,
     }
 }
@@ -452,6 +453,7 @@ pub(crate) const fn restored_exit(exit: SavedExit) -> Exit {
     match exit {
         SavedExit::Code(code) => Exit::Code(code),
         SavedExit::Signal(signal) => Exit::Signal(signal),
+        SavedExit::OutOfMemory => Exit::OutOfMemory,
         SavedExit::Unknown => Exit::Unknown,
     }
 }
@@ -461,6 +463,7 @@ pub(crate) fn exit_words(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit {code}"),
         Exit::Signal(signal) => format!("signal {signal}"),
+        Exit::OutOfMemory => "out of memory".to_owned(),
         Exit::Unknown => "exit unknown".to_owned(),
     }
 }

@@ -140,6 +140,8 @@ pub(crate) struct Daemon {
     pub(crate) proves_at: Option<tokio::time::Instant>,
     /// Why the last update was taken back.
     pub(crate) update_failed: Option<String>,
+    /// Where runs get control groups, if anywhere.
+    pub(crate) groups: Option<wpm_sys::cgroup::Delegation>,
     /// Whether an app has a memory limit.
     pub(crate) limited: bool,
     sampler: Sampler,
@@ -196,6 +198,7 @@ impl Daemon {
             updating: false,
             proves_at: None,
             update_failed: None,
+            groups: recovered.groups.clone(),
             limited: false,
             sampler: Sampler::default(),
         }

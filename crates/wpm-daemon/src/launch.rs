@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use wpm_core::{InstanceId, RunId, Spec};
 use wpm_proto::home::Home;
 use wpm_sys::contract::Stage;
-use wpm_sys::launch::{Launch, Limit, LineFormat, LogPlan};
+use wpm_sys::launch::{ControlGroup, Launch, Limit, LineFormat, LogPlan};
 
 /// Log rotation where neither app nor environment says otherwise (as pm2-logrotate has it).
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +157,7 @@ pub(crate) fn describe(
             app: spec.name.clone(),
             process_id: id.0,
         },
+        group: ControlGroup::default(),
     })
 }
 

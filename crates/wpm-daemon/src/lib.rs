@@ -16,6 +16,7 @@ mod cron;
 mod daemon;
 mod drain;
 mod dump;
+mod groups;
 mod hooks;
 mod identity;
 mod journal;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use wpm_core::{Desired, InstanceId, RestoredApp, RestoredInstance, RestoredRun, RunId};
 use wpm_proto::home::Home;
 use wpm_proto::state::{SavedApp, SavedDesire, SavedExit, SavedInstance};
+use wpm_sys::cgroup::Delegation;
 use wpm_sys::contract::{RunKey, ToKeeper, ToShim};
 use wpm_sys::{clock as boot, procfs, record};
 
@@ -69,6 +70,8 @@ pub(crate) struct Recovered {
     live: Vec<Live>,
     accounts: Accounts,
     defaults: Defaults,
+    /// Where runs get control groups.
+    pub(crate) groups: Option<Delegation>,
 }
 
 /// Makes a folder with mode 0700 if it is not there.
@@ -99,7 +102,12 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     // Of another boot, pids mean nothing any more.
     let open: &[OpenRun] = if same_boot { &summary.open } else { &[] };
     let live = find_live(home, open, &summary.ended);
-    leftovers::remove(home, &live.iter().map(|l| l.run).collect::<Vec<_>>());
+    let live_runs: Vec<u64> = live.iter().map(|l| l.run).collect();
+    leftovers::remove(home, &live_runs);
+    let groups = Delegation::find(home.path()).inspect(|groups| {
+        groups.turn_on();
+        groups.tidy(&live_runs);
+    });
     let state = loaded.state;
     let generation = state.as_ref().map_or(0, |s| s.generation);
     let accounts =
@@ -117,6 +125,7 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
         live,
         accounts,
         defaults,
+        groups,
     })
 }
 

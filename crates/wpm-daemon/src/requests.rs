@@ -79,7 +79,7 @@ impl Daemon {
         }
         let command = match op {
             Op::Ping => return Some(Body::Pong),
-            Op::Status => return Some(Body::Daemon { daemon: self.daemon_view() }),
+            Op::Status => return Some(Body::Daemon { daemon: Box::new(self.daemon_view()) }),
             Op::List { targets, detail } => return Some(self.list(&targets, detail)),
             Op::Subscribe { since_ms } => {
                 self.subscribers.push((session, id));

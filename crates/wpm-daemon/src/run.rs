@@ -137,6 +137,9 @@ fn ended(end: End, report: &RunReport) -> Event {
     let ran_ms = measured.then(|| report.ended_at_ms.saturating_sub(report.running_since_ms));
     match end {
         End::Code(code) => Event::Exited { exit: Exit::Code(code), tree_gone, ran_ms },
+        End::Signal { .. } if report.is_out_of_memory() => {
+            Event::Exited { exit: Exit::OutOfMemory, tree_gone, ran_ms }
+        }
         End::Signal { signal, .. } => Event::Exited { exit: Exit::Signal(signal), tree_gone, ran_ms },
         End::Unknown => Event::Exited { exit: Exit::Unknown, tree_gone, ran_ms },
         End::NotStarted { stage, errno } => {
@@ -207,6 +210,15 @@ mod tests {
         let events = run.take(&ended);
         assert_eq!(events.len(), 3);
         assert_eq!(events[2], Event::Exited { exit: Exit::Signal(9), tree_gone: true, ran_ms: Some(250) });
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_kill_for_lack_of_memory_is_no_mere_signal() {
+        let mut ended = report(Phase::Ended, Some(End::Signal { signal: 9, core: false }), true);
+        ended.set_out_of_memory();
+        ended.set_carries(true, false);
+        let events = Run::asked(InstanceId(0), Some(link())).take(&ended);
+        assert!(matches!(events.last(), Some(Event::Exited { exit: Exit::OutOfMemory, .. })));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -85,6 +85,12 @@ impl Daemon {
             started_ms: self.started_ms,
             update_failed: self.update_failed.clone(),
             updating: self.updating || self.proves_at.is_some(),
+            control_group: self.groups.as_ref().map(|g| g.path().to_string_lossy().into_owned()),
+            controllers: self
+                .groups
+                .as_ref()
+                .map(wpm_sys::cgroup::Delegation::controllers)
+                .unwrap_or_default(),
             storage_trouble: self.storage_trouble.clone(),
             clients: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             descriptors: (open, limit.current.unwrap_or(u64::MAX)),

@@ -49,7 +49,7 @@ pub enum Body {
     /// Answer to `status`. Final.
     Daemon {
         /// The daemon.
-        daemon: DaemonView,
+        daemon: Box<DaemonView>,
     },
     /// An instance of a waiting request has its outcome.
     Progress {

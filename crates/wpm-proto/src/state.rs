@@ -252,6 +252,8 @@ pub enum SavedExit {
     Code(i32),
     /// Signal number.
     Signal(i32),
+    /// The kernel killed it for lack of memory.
+    OutOfMemory,
     /// Nobody could say.
     Unknown,
 }

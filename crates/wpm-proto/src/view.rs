@@ -115,6 +115,12 @@ pub struct DaemonView {
     /// Whether this daemon still has to hand its program on to keeper and shims.
     #[serde(default)]
     pub updating: bool,
+    /// The control group that was delegated to wpm, where there is one.
+    #[serde(default)]
+    pub control_group: Option<String>,
+    /// Controllers of the control groups of runs.
+    #[serde(default)]
+    pub controllers: Vec<String>,
     /// Trouble with writing the state, where there is any.
     pub storage_trouble: Option<String>,
     /// Open clients.

@@ -5,8 +5,9 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 
-/// Version of the layout, its first number.
-const LAYOUT: u32 = 1;
+/// Version of the layout, its first number. The first version had no control group.
+const LAYOUT: u32 = 2;
+const WITHOUT_GROUP: u32 = 1;
 
 /// How lines are changed on their way into the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,6 +76,16 @@ pub struct Limit {
     pub hard: u64,
 }
 
+/// The control group of a run, below one that was delegated to wpm.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ControlGroup {
+    /// Folder of the group; empty = none.
+    pub path: Vec<u8>,
+    /// Files of the group and what is written into them before anything runs in it (`memory.max`). A
+    /// value that is refused fails the start; with none, a group that cannot be made is done without.
+    pub settings: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 /// Everything about one run that its shim has to know.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Launch {
@@ -113,6 +124,8 @@ pub struct Launch {
     pub tree: bool,
     /// Output.
     pub log: LogPlan,
+    /// Its control group.
+    pub group: ControlGroup,
 }
 
 impl Launch {
@@ -154,6 +167,10 @@ impl Launch {
         w.u8(u8::from(log.shared)).bytes(&log.lock_dir).u64(log.max_size).u32(log.retain);
         w.u8(u8::from(log.compress)).u64(log.full_disk_block_ms);
         w.bytes(log.app.as_bytes()).u32(log.process_id);
+        w.bytes(&self.group.path).u32(count(self.group.settings.len()));
+        for (file, value) in &self.group.settings {
+            w.bytes(file).bytes(value);
+        }
         w.finish()
     }
 
@@ -183,9 +200,7 @@ impl Launch {
         list: impl Fn(&mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError>,
     ) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        if r.u32()? != LAYOUT {
-            return Err(DecodeError);
-        }
+        let layout = layout(&mut r)?;
         let launch = Self {
             title: text(&mut r)?,
             home: r.bytes()?.to_vec(),
@@ -228,9 +243,22 @@ impl Launch {
                 app: text(&mut r)?,
                 process_id: r.u32()?,
             },
+            group: if layout == WITHOUT_GROUP {
+                ControlGroup::default()
+            } else {
+                let path = r.bytes()?.to_vec();
+                ControlGroup {
+                    path,
+                    settings: many(&mut r, |r| Ok((r.bytes()?.to_vec(), r.bytes()?.to_vec())))?,
+                }
+            },
         };
         r.end(launch)
     }
+}
+
+fn layout(r: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    Some(r.u32()?).filter(|layout| [WITHOUT_GROUP, LAYOUT].contains(layout)).ok_or(DecodeError)
 }
 
 /// The few facts of a launch that decide which pipes and channels the run needs.
@@ -252,9 +280,7 @@ pub struct Outline {
 /// When it is of another layout.
 pub fn outline(bytes: &[u8]) -> Result<Outline, DecodeError> {
     let mut r = Reader::new(bytes);
-    if r.u32()? != LAYOUT {
-        return Err(DecodeError);
-    }
+    layout(&mut r)?;
     let skip = |r: &mut Reader<'_>, what: &dyn Fn(&mut Reader<'_>) -> Result<(), DecodeError>| {
         let n = r.u32()?;
         (0..n).try_for_each(|_| what(r))

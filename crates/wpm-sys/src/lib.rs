@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "this crate is where the system calls live; each block says why it holds")]
 
+pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod codec;

@@ -311,6 +311,7 @@ pub(crate) fn ended(exit: SavedExit) -> String {
     let _ = match exit {
         SavedExit::Code(code) => write!(text, "exited with code {code}"),
         SavedExit::Signal(number) => write!(text, "was ended by {}", signals::show(number)),
+        SavedExit::OutOfMemory => write!(text, "was killed by the kernel: out of memory"),
         SavedExit::Unknown => write!(text, "ended"),
     };
     text

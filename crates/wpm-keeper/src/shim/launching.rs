@@ -7,10 +7,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use wpm_sys::cgroup::Group;
 use wpm_sys::child::{self, Preparation};
 use wpm_sys::contract::{End, Stage, Usage};
 use wpm_sys::image::Image;
-use wpm_sys::launch::Launch;
+use wpm_sys::launch::{ControlGroup, Launch};
 use wpm_sys::process::{self, Fork};
 use wpm_sys::splice::{self, Access};
 use wpm_sys::{clock, memfd, procfs};
@@ -24,10 +25,17 @@ use crate::wires::Wires;
 const EINVAL: i32 = 22;
 
 /// Forks the child. A failure is noted in the slot as the run's end.
-pub(super) fn launch(context: &Context, wires: &Wires, pump: &mut Pump, fresh: &Fresh) -> App {
+pub(super) fn launch(
+    context: &Context,
+    wires: &Wires,
+    pump: &mut Pump,
+    fresh: &Fresh,
+    group: &ControlGroup,
+) -> App {
     let forked = pump.open().map_err(|e| (Stage::LogFile, e)).and_then(|()| {
         let sides = app_sides(wires, pump.is_merged()).map_err(|e| (Stage::Descriptors, e))?;
-        fork_child(context, wires, fresh, &sides).map_err(|e| (Stage::Fork, e))
+        let group = make_group(group).map_err(|e| (Stage::ControlGroup, e))?;
+        fork_child(context, wires, (fresh, group), &sides).map_err(|e| (Stage::Fork, e))
     });
     match forked {
         Ok(app) => app,
@@ -36,6 +44,20 @@ pub(super) fn launch(context: &Context, wires: &Wires, pump: &mut Pump, fresh: &
             wires.slot.record_end(End::Unknown, Usage::default(), clock::boottime_ms());
             App::unborn()
         }
+    }
+}
+
+/// The control group of the run. One without settings is only an addition: it may fail.
+fn make_group(group: &ControlGroup) -> io::Result<Option<(Group, bool)>> {
+    let Some(made) = Group::at(&group.path) else { return Ok(None) };
+    let needed = !group.settings.is_empty();
+    match made.make(&group.settings) {
+        Ok(()) => Ok(Some((made, needed))),
+        Err(e) if needed => {
+            made.remove();
+            Err(e)
+        }
+        Err(_) => Ok(None),
     }
 }
 
@@ -49,13 +71,25 @@ fn app_sides(wires: &Wires, merged: bool) -> io::Result<[OwnedFd; 3]> {
     Ok([side(wires.stdin.as_ref())?, side(out)?, side(if merged { out } else { err })?])
 }
 
-fn fork_child(context: &Context, wires: &Wires, fresh: &Fresh, sides: &[OwnedFd; 3]) -> io::Result<App> {
+fn fork_child(
+    context: &Context,
+    wires: &Wires,
+    (fresh, group): (&Fresh, Option<(Group, bool)>),
+    sides: &[OwnedFd; 3],
+) -> io::Result<App> {
     let (gate, gate_shim) = splice::blocking_pipe()?;
     let (errors, errors_child) = splice::pipe()?;
     match process::fork(context.proof)? {
         Fork::Child => {
             child::register(&wires.slot, gate_shim.as_fd());
-            let (stage, e) = become_app(context, wires, fresh, sides, &gate, &errors_child);
+            // Before the gate: whatever the app will be or fork is in it.
+            let entered = group.map_or(Ok(()), |(group, needed)| {
+                group.enter().or_else(|e| if needed { Err(e) } else { Ok(()) })
+            });
+            let (stage, e) = match entered {
+                Ok(()) => become_app(context, wires, fresh, sides, &gate, &errors_child),
+                Err(e) => (Stage::ControlGroup, e),
+            };
             child::give_up(&wires.slot, errors_child.as_fd(), stage, &e)
         }
         Fork::Parent(pid) => {

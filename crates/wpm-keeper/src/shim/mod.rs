@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use wpm_sys::cgroup::Group;
 use wpm_sys::contract::{End, Usage};
 use wpm_sys::launch::Launch;
 use wpm_sys::poll::{self, Watch};
@@ -91,6 +92,8 @@ struct Facts {
     pid_file: Vec<u8>,
     /// Whether processes that outlive the main process are part of the run.
     tree: bool,
+    /// The control group of the run, where there is one.
+    group: Option<Group>,
 }
 
 /// One shim.
@@ -125,11 +128,11 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
     if launch.tree {
         process::become_subreaper()?;
     }
-    let home = launch.home;
+    let (home, group) = (launch.home, launch.group);
     let mut pump = Pump::new(launch.log, &home, &wires, context.proof);
     let (app, connection) = match origin {
         Origin::Fresh(fresh) => {
-            let app = launching::launch(context, &wires, &mut pump, &fresh);
+            let app = launching::launch(context, &wires, &mut pump, &fresh, &group);
             (app, Some(fresh.connection))
         }
         Origin::Replacement { unborn } => {
@@ -141,7 +144,8 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
         }
         Origin::Adopted(connection) => (App::foreign(&wires.slot), Some(connection)),
     };
-    let facts = Facts { home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };
+    let group = Group::of_run(&group.path, &wires.slot, (&home, wires.run.0));
+    let facts = Facts { home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree, group };
     let shim = Shim {
         proof: context.proof,
         signals,
@@ -166,7 +170,7 @@ impl Shim {
             if self.wires.slot.has(RELEASED) && tree_gone && self.pump.is_done(self.facts.tree) {
                 self.leave();
             }
-            self.talk.report(&self.wires, tree_gone, self.pump.health(&self.wires.slot));
+            self.talk.report(&self.wires, &self.facts, tree_gone, self.pump.health(&self.wires.slot));
             self.wait(now);
         }
     }
@@ -219,6 +223,9 @@ impl Shim {
         drop(std::fs::remove_file(path(&self.facts.socket)));
         launching::remove_pid_file(path(&self.facts.pid_file), self.wires.slot.pid());
         self.pump.forget(&self.wires);
+        if let Some(group) = &self.facts.group {
+            group.remove();
+        }
         process::exit_now(0)
     }
 }

@@ -7,11 +7,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use wpm_sys::contract::{LogHealth, MAX_RECORD, RunReport, Scope, ToShim};
+use wpm_sys::contract::{End, LogHealth, MAX_RECORD, RunReport, Scope, ToShim};
 use wpm_sys::slot::{KILLING, RELEASED, SHARED};
-use wpm_sys::{clock, peer, process, record};
+use wpm_sys::{clock, peer, process, record, signals};
 
-use super::{Shim, tree};
+use super::{Facts, Shim, tree};
 use crate::wires::Wires;
 
 /// The connection.
@@ -59,10 +59,14 @@ impl Talk {
     }
 
     /// Sends a report if there is something new and somebody to hear it.
-    pub(super) fn report(&mut self, wires: &Wires, tree_gone: bool, health: LogHealth) {
+    pub(super) fn report(&mut self, wires: &Wires, facts: &Facts, tree_gone: bool, health: LogHealth) {
         self.news |= health != self.last_health;
         let Some(connection) = self.connection.as_ref().filter(|_| self.news) else { return };
         let mut report = describe(wires, tree_gone, health);
+        let killed = matches!(report.end, Some(End::Signal { signal: signals::KILL, .. }));
+        if killed && facts.group.as_ref().is_some_and(|group| group.out_of_memory() > 0) {
+            report.set_out_of_memory();
+        }
         let mut beside: Vec<BorrowedFd<'_>> = Vec::new();
         if self.first {
             beside.extend(wires.stdin.iter().chain(&wires.ipc).map(AsFd::as_fd));

@@ -94,12 +94,19 @@ fn members(shim: &Shim) -> Vec<i32> {
             found.push(pid);
         }
     }
+    let mut grouped = Vec::new();
+    if let Some(group) = &shim.facts.group {
+        group.processes(&mut grouped);
+    }
+    grouped.retain(|pid| !found.contains(pid));
+    found.extend(grouped);
     found.retain(|pid| procfs::stat(*pid).is_some_and(|s| !s.is_zombie()));
     found
 }
 
 /// Stops all, kills all, reaps; again until nobody is left or the rounds are used up.
 pub(super) fn kill_rounds(shim: &mut Shim) {
+    kill_group(shim);
     for _ in 0..ROUNDS {
         let all = procfs::descendants(process::own_pid());
         strike(&all);
@@ -107,6 +114,13 @@ pub(super) fn kill_rounds(shim: &mut Shim) {
         if shim.app.childless {
             return;
         }
+    }
+}
+
+/// Kills the control group at once, where there is one: what forks faster than it is found is gone.
+fn kill_group(shim: &Shim) {
+    if let Some(group) = &shim.facts.group {
+        group.kill();
     }
 }
 
@@ -122,6 +136,7 @@ fn strike(all: &[i32]) {
 /// The same for a tree of which the shim is not the parent. Returns whether somebody was there.
 pub(super) fn kill_foreign(shim: &Shim) -> bool {
     let all = if shim.facts.tree {
+        kill_group(shim);
         members(shim)
     } else {
         signal_main(shim, KILL);

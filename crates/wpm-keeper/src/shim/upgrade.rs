@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use wpm_sys::cgroup::Group;
 use wpm_sys::codec::Reader;
 use wpm_sys::exec::inherited;
 use wpm_sys::launch::Launch;
@@ -60,8 +61,14 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
     process::set_name(&launch.title);
     let pump = Pump::new(launch.log, &launch.home, &wires, proof);
     let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot) };
-    let facts =
-        Facts { home: launch.home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree };
+    let group = Group::of_run(&launch.group.path, &wires.slot, (&launch.home, wires.run.0));
+    let facts = Facts {
+        home: launch.home,
+        socket: launch.socket,
+        pid_file: launch.pid_file,
+        tree: launch.tree,
+        group,
+    };
     let shim = Shim {
         proof,
         signals,

@@ -373,6 +373,12 @@ pub(crate) fn harass(runs: &mut [TestRun], greatest_pause_ms: u64) -> u32 {
     kills
 }
 
+/// Says in the output of a test that this machine cannot show what it is about.
+#[expect(clippy::print_stderr, reason = "who reads the results is to see it")]
+pub(crate) fn not_shown(why: &str) {
+    eprintln!("not shown here: {why}");
+}
+
 /// Waits until `what` holds; for facts of `/proc`, which no descriptor tells of: they are looked at
 /// again every millisecond, on a clock of the kernel.
 pub(crate) fn eventually(what: impl Fn() -> bool) {

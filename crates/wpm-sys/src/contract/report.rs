@@ -43,11 +43,13 @@ pub enum Stage {
     LogFile = 8,
     /// `execve`.
     Exec = 9,
+    /// The control group of the run.
+    ControlGroup = 10,
 }
 
 impl Stage {
     /// Every stage, in order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Fork,
         Self::Session,
         Self::Limits,
@@ -58,6 +60,7 @@ impl Stage {
         Self::Descriptors,
         Self::LogFile,
         Self::Exec,
+        Self::ControlGroup,
     ];
 
     /// What was being done, as the object of "failed while …".
@@ -73,6 +76,7 @@ impl Stage {
             Self::Descriptors => "setting up descriptors",
             Self::LogFile => "opening the log file",
             Self::Exec => "executing the program",
+            Self::ControlGroup => "setting up the control group",
         }
     }
 
@@ -155,17 +159,28 @@ pub struct RunReport {
     pub tree_gone: bool,
     /// The log files.
     pub log: LogHealth,
-    /// Descriptors beside this record: bit 0 stdin, bit 1 IPC channel.
+    /// Descriptors beside this record: bit 0 stdin, bit 1 IPC channel. Bit 2 is none: the kernel killed
+    /// it because memory was short.
     pub carries: u8,
 }
 
 const STDIN_BIT: u8 = 1;
 const IPC_BIT: u8 = 2;
+const MEMORY_BIT: u8 = 4;
 
 impl RunReport {
     /// Marks the descriptors that ride beside the record.
     pub fn set_carries(&mut self, stdin: bool, ipc: bool) {
-        self.carries = if stdin { STDIN_BIT } else { 0 } | if ipc { IPC_BIT } else { 0 };
+        let others = self.carries & !(STDIN_BIT | IPC_BIT);
+        self.carries = others | if stdin { STDIN_BIT } else { 0 } | if ipc { IPC_BIT } else { 0 };
+    }
+    /// Says that it was killed because memory was short.
+    pub const fn set_out_of_memory(&mut self) {
+        self.carries |= MEMORY_BIT;
+    }
+    /// Whether the kernel killed it because memory was short.
+    pub const fn is_out_of_memory(&self) -> bool {
+        self.carries & MEMORY_BIT != 0
     }
     /// Whether the first descriptor is the app's stdin.
     pub const fn carries_stdin(&self) -> bool {

@@ -31,6 +31,8 @@ pub(crate) struct Service {
     pub(crate) program: PathBuf,
     /// Whether to wait until the machine has an address.
     pub(crate) wait_ip: bool,
+    /// Whether the manager can put wpm's own processes into a control group of their own.
+    pub(crate) subgroup: bool,
 }
 
 impl Service {
@@ -70,6 +72,7 @@ pub(crate) fn sample() -> Service {
         home: "/home/web/.wpm".into(),
         program: "/usr/local/bin/wpm".into(),
         wait_ip: false,
+        subgroup: false,
     }
 }
 

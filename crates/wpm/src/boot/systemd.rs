@@ -7,6 +7,21 @@ use std::fmt::Write as _;
 
 use super::Service;
 
+/// Group of wpm's own processes below the unit's, so that the unit's has none itself and controllers can
+/// be turned on for the groups of apps.
+const SUBGROUP: &str = "wpm";
+/// First version of systemd that puts a service's processes into such a group.
+const WITH_SUBGROUPS: u32 = 254;
+
+/// Whether the systemd of this machine knows subgroups, by what `systemctl --version` says.
+pub(crate) fn knows_subgroups(said: &str) -> bool {
+    let number = said.split_ascii_whitespace().nth(1);
+    let digits = number.map(|n| n.trim_end_matches(|c: char| !c.is_ascii_digit()));
+    digits
+        .and_then(|n| n.split(['.', '~', '-']).next()?.parse::<u32>().ok())
+        .is_some_and(|n| n >= WITH_SUBGROUPS)
+}
+
 /// The unit.
 pub(crate) fn unit(service: &Service) -> String {
     let quoted = |path: &std::path::Path| quote(&Service::text(path));
@@ -51,6 +66,9 @@ pub(crate) fn unit(service: &Service) -> String {
     line("TimeoutStopSec=120");
     line("OOMPolicy=continue");
     line("Delegate=yes");
+    if service.subgroup {
+        line(&format!("DelegateSubgroup={SUBGROUP}"));
+    }
     line("TasksMax=infinity");
     line("LimitNOFILE=1048576");
     line("");
@@ -97,6 +115,24 @@ mod tests {
         let own = unit(&Service { user: None, ..sample() });
         assert!(!own.contains("User=") && own.contains("__unit stop %n user"));
         assert!(own.ends_with("WantedBy=default.target\n"));
+    }
+
+    #[test]
+    fn a_group_of_its_own_is_asked_for_where_systemd_knows_it() {
+        assert!(!unit(&sample()).contains("DelegateSubgroup"));
+        assert!(
+            unit(&Service { subgroup: true, ..sample() }).contains("\nDelegate=yes\nDelegateSubgroup=wpm\n")
+        );
+        for (said, known) in [
+            ("systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT", false),
+            ("systemd 254 (254.5)", true),
+            ("systemd 257.4-1.fc42 (257)", true),
+            ("systemd 256~rc1 (x)", true),
+            ("", false),
+            ("not systemd", false),
+        ] {
+            assert_eq!(knows_subgroups(said), known, "{said}");
+        }
     }
 
     #[test]

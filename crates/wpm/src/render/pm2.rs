@@ -89,6 +89,7 @@ fn of_instance(app: &AppView, instance: &InstanceView) -> Map<String, Value> {
         Some(SavedExit::Code(code)) => json!(code),
         // As a shell tells it.
         Some(SavedExit::Signal(number)) => json!(128 + number),
+        Some(SavedExit::OutOfMemory) => json!(128 + 9),
         Some(SavedExit::Unknown) | None => Value::Null,
     };
     let fields = [

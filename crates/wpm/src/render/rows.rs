@@ -219,6 +219,7 @@ pub(crate) fn exit_word(exit: SavedExit) -> String {
     match exit {
         SavedExit::Code(code) => format!("exit {code}"),
         SavedExit::Signal(number) => signals::show(number),
+        SavedExit::OutOfMemory => "out of memory".to_owned(),
         SavedExit::Unknown => "exit unknown".to_owned(),
     }
 }

@@ -9,8 +9,8 @@ use std::process::Command;
 use wpm_proto::ExitCode;
 
 use super::Outcome;
-use crate::boot::Service;
 use crate::boot::place::{Manager, Placed};
+use crate::boot::{Service, systemd};
 use crate::cli::{Verb, arguments};
 use crate::context::Context;
 use crate::failure::{Code, Failure};
@@ -108,6 +108,7 @@ impl Whose {
             home,
             program,
             wait_ip,
+            subgroup: manager == Manager::Systemd && knows_subgroups(),
         }
         .check()?;
         let live = self.root.is_none();
@@ -153,6 +154,12 @@ impl Found {
     fn scope(&self) -> &'static [&'static str] {
         if self.service.user.is_none() { &["--user"] } else { &[] }
     }
+}
+
+/// Whether the systemd of this machine is new enough; without an answer it is not.
+fn knows_subgroups() -> bool {
+    let output = Command::new("systemctl").arg("--version").output();
+    output.is_ok_and(|output| systemd::knows_subgroups(&String::from_utf8_lossy(&output.stdout)))
 }
 
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {

@@ -118,7 +118,7 @@ fn settled(context: &mut Context, before: &DaemonView, program: &Path) -> Result
 
 fn status(client: &mut Client) -> Result<DaemonView, Failure> {
     match client.call(Op::Status, |_| ())? {
-        Body::Daemon { daemon } => Ok(daemon),
+        Body::Daemon { daemon } => Ok(*daemon),
         other => Err(unexpected(&other)),
     }
 }

@@ -125,6 +125,7 @@ fn of_daemon(daemon: &DaemonView) -> Vec<Finding> {
         findings
             .push(Finding::bad(format!("the state cannot be written: {trouble}"), "make room on that disk"));
     }
+    findings.push(control_group(daemon));
     let (open, limit) = daemon.descriptors;
     if limit > 0 && open * 10 > limit * 8 {
         findings.push(Finding::doubtful(
@@ -133,6 +134,23 @@ fn of_daemon(daemon: &DaemonView) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Nothing depends on a control group but limits, so that there is none is no fault.
+fn control_group(daemon: &DaemonView) -> Finding {
+    let Some(group) = &daemon.control_group else {
+        return Finding::good(
+            "no control group was delegated to wpm: no limits by the kernel, and an end for lack of memory is shown as SIGKILL",
+        );
+    };
+    let group = escape::clean(group);
+    if daemon.controllers.iter().any(|controller| controller == "memory") {
+        Finding::good(format!("control group {group}, with {}", daemon.controllers.join(", ")))
+    } else {
+        Finding::good(format!(
+            "control group {group}, for killing; limits need `DelegateSubgroup=` of systemd 254 or later"
+        ))
+    }
 }
 
 fn of_apps(apps: &[AppView]) -> Vec<Finding> {
