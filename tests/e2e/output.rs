@@ -1,6 +1,6 @@
 //! Output: captured whole, rotated between lines, followed.
 
-use crate::world::{World, await_text};
+use crate::world::{World, await_entry, await_text};
 
 #[test]
 fn both_streams_are_captured_byte_for_byte() {
@@ -42,6 +42,23 @@ fn rotation_loses_no_line_and_cuts_none() {
     lines.sort();
     assert_eq!(lines.len(), 100_000);
     assert!(lines.iter().enumerate().all(|(n, line)| *line == format!("line {n:09}")));
+}
+
+#[test]
+fn a_cron_rule_rotates_between_lines() {
+    let world = World::new();
+    let mut args = vec!["start", "--name", "clock", "--log-rotate-interval", "* * * * * *"];
+    let program = crate::world::puppet();
+    args.push(program.to_str().expect("utf-8"));
+    world.wpm(args).ok();
+    let mut p = world.puppet();
+    assert_eq!(p.tell("print before"), "done");
+    let logs = world.home().join("logs");
+    let rotated = await_entry(&logs, |name| name.starts_with("clock-out__"));
+    assert_eq!(std::fs::read_to_string(logs.join(rotated)).expect("a log"), "before\n");
+    assert_eq!(p.tell("print after"), "done");
+    await_text(&logs.join("clock-out.log"), "after");
+    world.wpm(["start", "/bin/true", "--name", "bad", "--log-rotate-interval", "soon"]).fails(6);
 }
 
 #[test]

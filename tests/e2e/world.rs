@@ -287,8 +287,32 @@ pub(crate) fn ports_in_a_row(count: u16) -> u16 {
 /// Waits until a file holds a text, by watching its folder.
 #[track_caller]
 pub(crate) fn await_text(path: &Path, text: &str) {
+    let holds = || std::fs::read(path).is_ok_and(|held| String::from_utf8_lossy(&held).contains(text));
+    await_change(path.parent().expect("a folder"), holds, || {
+        let held = std::fs::read(path).unwrap_or_default();
+        format!("{} never held {text:?} but:\n{}", path.display(), String::from_utf8_lossy(&held))
+    });
+}
+
+/// Waits until a folder has an entry whose name passes; gives the name.
+#[track_caller]
+pub(crate) fn await_entry(folder: &Path, passes: impl Fn(&str) -> bool) -> String {
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    await_change(
+        folder,
+        || names().iter().any(|name| passes(name)),
+        || format!("nothing in {} was right: {:?}", folder.display(), names()),
+    );
+    names().into_iter().find(|name| passes(name)).expect("it was there")
+}
+
+/// Waits until something is so that changes with the files of a folder.
+#[track_caller]
+fn await_change(folder: &Path, is_so: impl Fn() -> bool, failure: impl Fn() -> String) {
     use rustix::fs::inotify;
-    let folder = path.parent().expect("a folder");
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC).expect("inotify");
     let _ = inotify::add_watch(
         &watch,
@@ -297,18 +321,9 @@ pub(crate) fn await_text(path: &Path, text: &str) {
     )
     .expect("the folder is there");
     let deadline = std::time::Instant::now() + DEADLINE;
-    loop {
-        let held = std::fs::read(path).unwrap_or_default();
-        if String::from_utf8_lossy(&held).contains(text) {
-            return;
-        }
+    while !is_so() {
         let left = deadline.saturating_duration_since(std::time::Instant::now());
-        assert!(
-            !left.is_zero(),
-            "{} never held {text:?} but:\n{}",
-            path.display(),
-            String::from_utf8_lossy(&held)
-        );
+        assert!(!left.is_zero(), "{}", failure());
         let mut set = [PollFd::new(&watch, PollFlags::IN)];
         let limit = Timespec {
             tv_sec: i64::try_from(left.as_secs()).expect("short"),

@@ -1,4 +1,5 @@
-//! When the cron rules of apps fire next. Only keeps times; what a firing means is the core's.
+//! When the cron rules of apps fire next. Only keeps times; what a firing means is for others: a restart or
+//! a run of a job is the core's, a rotation the shims'.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -8,13 +9,33 @@ use std::time::Duration;
 use croner::Cron as Rule;
 use jiff::Zoned;
 use tokio::time::Instant;
-use wpm_core::{AppId, Core, Input, InstanceId, Spec};
+use wpm_core::{AppId, Core, InstanceId, Spec};
+
+/// What a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// A restart, or a run of a job.
+    Run,
+    /// A rotation of log files.
+    Rotation,
+}
+
+/// What a rule that has fired asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Due {
+    /// A restart.
+    Restart,
+    /// A run of a job.
+    Job,
+    /// A rotation of log files.
+    Rotation,
+}
 
 /// The rules in force.
 #[derive(Debug, Default)]
 pub(crate) struct Cron {
-    /// By app: the spec that the rule was read from, and when it fires next.
-    apps: BTreeMap<AppId, Entry>,
+    /// By app and purpose: the spec that the rule was read from, and when it fires next.
+    rules: BTreeMap<(AppId, What), Entry>,
     instances: BTreeMap<AppId, Vec<InstanceId>>,
 }
 
@@ -33,56 +54,63 @@ pub(crate) fn parse(rule: &str) -> Result<Rule, String> {
 impl Cron {
     /// Follows the apps: reads new rules, forgets old ones.
     pub(crate) fn follow(&mut self, core: &Core) {
-        if self.apps.is_empty() && core.apps().all(|a| rule_of(&a.spec).is_none()) {
+        if self.rules.is_empty() && core.apps().all(|app| rules_of(&app.spec).next().is_none()) {
             return;
         }
-        self.apps.retain(|id, e| core.app(*id).is_some_and(|a| Arc::ptr_eq(&a.spec, &e.spec)));
+        self.rules.retain(|(id, _), e| core.app(*id).is_some_and(|app| Arc::ptr_eq(&app.spec, &e.spec)));
         for app in core.apps() {
-            if let Some(text) = rule_of(&app.spec)
-                && !self.apps.contains_key(&app.id)
-                && let Ok(rule) = parse(text)
-            {
-                let at = rule.find_next_occurrence(&Zoned::now(), false).ok();
-                self.apps.insert(app.id, Entry { spec: Arc::clone(&app.spec), rule, at });
+            for (what, text) in rules_of(&app.spec) {
+                if !self.rules.contains_key(&(app.id, what))
+                    && let Ok(rule) = parse(text)
+                {
+                    let at = rule.find_next_occurrence(&Zoned::now(), false).ok();
+                    self.rules.insert((app.id, what), Entry { spec: Arc::clone(&app.spec), rule, at });
+                }
             }
         }
         self.instances = core
             .apps()
-            .filter(|a| self.apps.contains_key(&a.id))
-            .map(|a| (a.id, a.instances.values().copied().collect()))
+            .filter(|app| rules_of(&app.spec).next().is_some())
+            .map(|app| (app.id, app.instances.values().copied().collect()))
             .collect();
     }
 
     /// When the next rule fires.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let at = self.apps.values().filter_map(|e| e.at.as_ref()).min()?;
+        let at = self.rules.values().filter_map(|e| e.at.as_ref()).min()?;
         let wait = Zoned::now().duration_until(at);
         Some(Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO))
     }
 
-    /// When the rule of an app fires next, in milliseconds since 1970.
+    /// When an app is restarted or run next, in milliseconds since 1970.
     pub(crate) fn next_of(&self, app: AppId) -> Option<u64> {
-        let at = self.apps.get(&app)?.at.as_ref()?;
+        let at = self.rules.get(&(app, What::Run))?.at.as_ref()?;
         u64::try_from(at.timestamp().as_millisecond()).ok()
     }
 
-    /// What the rules that have fired ask of the core; each fires once, however late.
-    pub(crate) fn due(&mut self) -> Vec<Input> {
+    /// What the rules that have fired ask for; each fires once, however late.
+    pub(crate) fn due(&mut self) -> Vec<(Due, InstanceId)> {
         let now = Zoned::now();
         let mut due = Vec::new();
-        for (id, entry) in &mut self.apps {
+        for ((id, what), entry) in &mut self.rules {
             if entry.at.as_ref().is_some_and(|at| *at <= now) {
                 entry.at = entry.rule.find_next_occurrence(&now, false).ok();
-                let asked =
-                    if entry.spec.schedule.is_some() { Input::ScheduleFired } else { Input::CronFired };
-                due.extend(self.instances.get(id).into_iter().flatten().copied().map(asked));
+                let asked = match what {
+                    What::Rotation => Due::Rotation,
+                    What::Run if entry.spec.schedule.is_some() => Due::Job,
+                    What::Run => Due::Restart,
+                };
+                due.extend(self.instances.get(id).into_iter().flatten().map(|id| (asked, *id)));
             }
         }
         due
     }
 }
 
-/// The rule of an app, of whichever kind.
-fn rule_of(spec: &Spec) -> Option<&String> {
-    spec.schedule.as_ref().or(spec.cron_restart.as_ref())
+/// The rules of an app.
+fn rules_of(spec: &Spec) -> impl Iterator<Item = (What, &str)> {
+    let run = spec.schedule.as_ref().or(spec.cron_restart.as_ref());
+    [(What::Run, run), (What::Rotation, spec.log.rotate_interval.as_ref())]
+        .into_iter()
+        .filter_map(|(what, rule)| Some((what, rule?.as_str())))
 }

@@ -13,7 +13,7 @@ use wpm_sys::contract::{FromKeeper, RunReport};
 
 use crate::answers::{After, Asker};
 use crate::clock;
-use crate::cron::Cron;
+use crate::cron::{Cron, Due};
 use crate::link::Outbox;
 use crate::listener;
 use crate::memory::Sampler;
@@ -257,8 +257,12 @@ impl Daemon {
                     }
                 },
                 () = until(self.proves_at) => self.hand_program_on(),
-                () = until(cron) => for fired in self.cron.due() {
-                    self.core.handle(clock::now(), fired);
+                () = until(cron) => for (due, instance) in self.cron.due() {
+                    match due {
+                        Due::Restart => self.core.handle(clock::now(), Input::CronFired(instance)),
+                        Due::Job => self.core.handle(clock::now(), Input::ScheduleFired(instance)),
+                        Due::Rotation => self.rotate_logs(instance),
+                    }
                 },
                 () = until(sample) => {
                     next_sample = tokio::time::Instant::now() + SAMPLE_EVERY;

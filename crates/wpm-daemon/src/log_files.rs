@@ -1,4 +1,4 @@
-//! What the daemon does about log files: has them emptied and opened anew. The bytes are the shims'.
+//! What the daemon does about log files: has them emptied, rotated and opened anew. The bytes are the shims'.
 
 use wpm_core::InstanceId;
 use wpm_proto::response::Body;
@@ -41,6 +41,13 @@ impl Daemon {
             });
         }
         Body::Outcomes { outcomes: vec![], remarks: vec![] }
+    }
+
+    /// Has the log files of an instance rotated, if it runs. Instances that share a file rotate it once.
+    pub(crate) fn rotate_logs(&mut self, id: InstanceId) {
+        if let Some(run) = self.core.instance(id).and_then(|i| i.run()).map(|run| run.id) {
+            self.send(run, &ToShim::Rotate);
+        }
     }
 
     /// Has every log file opened again.
