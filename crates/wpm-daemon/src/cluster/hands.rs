@@ -1,0 +1,121 @@
+//! Does what the primary says, and tells it what came of it.
+
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use wpm_cluster::activation;
+use wpm_cluster::primary::BindTo;
+use wpm_cluster::{Input, ListenerId, Output};
+use wpm_core::{Event, RunId};
+use wpm_sys::contract::ToKeeper;
+
+use super::accept::{Listening, accept};
+use super::{Fd, Socket, bind, cluster_file, key};
+use crate::daemon::{Daemon, Message};
+
+impl Daemon {
+    pub(super) fn carry_out_primary(&mut self, name: &str) {
+        loop {
+            let Some(cluster) = self.clusters.apps.get_mut(name) else { return };
+            let Some(output) = cluster.primary.poll_output() else { break };
+            match output {
+                Output::Write { run, bytes, fd } => {
+                    if let Some(channel) = cluster.channels.get(&RunId(run.0)) {
+                        channel.send(bytes, fd);
+                    }
+                }
+                Output::Bind { listener, to, backlog, .. } => {
+                    let result = self.bind(name, listener, to, backlog);
+                    if let Some(cluster) = self.clusters.apps.get_mut(name) {
+                        cluster.primary.handle(Input::Bound { listener, result });
+                    }
+                }
+                Output::StartAccepting { listener } => {
+                    if let Some(socket) = cluster.sockets.get_mut(&listener)
+                        && socket.accepting.is_none()
+                    {
+                        match Listening::new(&socket.fd, &socket.to) {
+                            Ok(on) => {
+                                let task = accept(name.to_owned(), listener, on, self.inbox.clone());
+                                socket.accepting = Some(tokio::task::spawn_local(task));
+                            }
+                            Err(error) => tracing::error!(%error, "cannot accept for {name:?}"),
+                        }
+                    }
+                }
+                Output::StopAccepting { listener } => {
+                    if let Some(task) = cluster.sockets.get_mut(&listener).and_then(|s| s.accepting.take()) {
+                        task.abort();
+                    }
+                }
+                Output::Close { listener } => {
+                    if let Some(socket) = cluster.sockets.remove(&listener) {
+                        if let Some(task) = socket.accepting {
+                            task.abort();
+                        }
+                        drop(bind::unlink(&socket.to));
+                    }
+                    self.keeper.send(ToKeeper::Drop { key: key(name, listener.0) }.encode(), vec![]);
+                }
+                Output::Listening { run, .. } => {
+                    let run = RunId(run.0);
+                    let by_port = self
+                        .core
+                        .instance_of(run)
+                        .and_then(|i| self.core.app(i.app))
+                        .is_some_and(|a| !a.spec.wait_ready && a.spec.ready.is_none());
+                    if by_port {
+                        let _gone = self.inbox.send(Message::Event(run, Event::BecameReady));
+                    }
+                }
+                Output::Message { run, message } if message.as_str() == Some("ready") => {
+                    let _gone = self.inbox.send(Message::Event(RunId(run.0), Event::BecameReady));
+                }
+                Output::Disconnected { run, .. } => {
+                    let _gone = self.inbox.send(Message::Drained(RunId(run.0)));
+                }
+                Output::Trouble { run, trouble } => {
+                    tracing::debug!(run = run.0, ?trouble, "an app's channel");
+                }
+                Output::Refused { .. }
+                | Output::Online { .. }
+                | Output::Message { .. }
+                | Output::Leaving { .. } => {}
+            }
+        }
+        self.save_cluster(name);
+    }
+
+    fn bind(
+        &mut self,
+        name: &str,
+        listener: ListenerId,
+        to: BindTo,
+        backlog: u32,
+    ) -> Result<wpm_cluster::primary::Bound<Fd>, i32> {
+        let Some(cluster) = self.clusters.apps.get_mut(name) else { return Err(Errno::INVAL.raw_os_error()) };
+        let fd = match &to {
+            BindTo::Inherited { fd, .. } => usize::try_from(*fd - activation::FIRST_FD)
+                .ok()
+                .and_then(|i| cluster.listen.get(i))
+                .map(|(_, fd)| Rc::clone(fd))
+                .ok_or(Errno::INVAL),
+            to => bind::make(to, backlog).map(Rc::new),
+        }
+        .map_err(Errno::raw_os_error)?;
+        let bound = bind::bound(Rc::clone(&fd), &fd);
+        cluster.sockets.insert(listener, Socket { fd: Rc::clone(&fd), to, accepting: None });
+        self.keep(key(name, listener.0), &fd);
+        Ok(bound)
+    }
+
+    /// Writes what the next daemon has to know of the workers' listeners; without fsync, as the journal.
+    fn save_cluster(&mut self, name: &str) {
+        let Some(cluster) = self.clusters.apps.get_mut(name) else { return };
+        if cluster.primary.take_changed() {
+            let content = serde_json::to_vec(&cluster.primary.save()).unwrap_or_default();
+            self.store
+                .write(crate::store::Job::Small { path: self.home.run().join(cluster_file(name)), content });
+        }
+    }
+}
