@@ -4,7 +4,7 @@
 # Usage: tests/check.sh [--no-install] [STEP...]
 #
 #   --no-install   install nothing; say what is missing and stop
-#   STEP           only these: fmt clippy test doc deny scripts repository reference install
+#   STEP           only these: fmt clippy test nodes doc deny scripts repository reference install
 #
 # Needs a Rust toolchain and, for the rest, Debian's packages: missing ones are installed with apt-get by
 # root or through sudo. Nothing is retried. The last line reads `N passed, N failed`; the exit code is 0
@@ -12,7 +12,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-all_steps="fmt clippy test doc deny scripts repository reference install"
+all_steps="fmt clippy test nodes doc deny scripts repository reference install"
 steps=
 install=yes
 for word in "$@"; do
@@ -151,6 +151,21 @@ docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 }
 
+# The oldest Node that is supported and the newest, beside the one that is installed.
+nodes() {
+    local folder=target/tmp/nodes version
+    if [ ! -e "$folder/installed" ]; then
+        mkdir -p "$folder" &&
+            npm install --no-audit --no-fund --loglevel=error --prefix "$folder" \
+                node-16@npm:node@16 node-26@npm:node@26 && touch "$folder/installed" || return 1
+    fi
+    for version in 16 26; do
+        echo "with Node $version"
+        WPM_TEST_NODE=$PWD/$folder/node_modules/node-$version/bin/node \
+            cargo test -p wpm-cluster --locked --test node || return 1
+    done
+}
+
 # docs/commands.md is what the program says of itself.
 reference() {
     local program
@@ -171,6 +186,7 @@ step scripts scripts
 step repository tests/repository.sh
 step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 step test cargo test --workspace --locked --no-fail-fast
+step nodes nodes
 step reference reference
 step doc docs
 step deny deny

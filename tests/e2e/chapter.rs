@@ -260,7 +260,9 @@ fn polling_clients_meet_the_same_instance_without_a_proxy() {
     let chapter = Chapter::new();
     let port = ports_in_a_row(1);
     let start = ["start", "sticky/server.js", "--name", "sticky", "-i", "3", "--balance", "sticky"];
-    chapter.wpm(start, &[("PORT", port)]).ok();
+    // Whose a client is depends on who is there: all of them, before the first comes.
+    let ready = ["--ready", "port", "--listen-timeout", "30s"];
+    chapter.wpm(start.into_iter().chain(ready), &[("PORT", port)]).ok();
     let output = chapter.node("sticky.js", [port.to_string()]);
     assert!(output.status.success(), "{output:?}");
     let instances: usize = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");

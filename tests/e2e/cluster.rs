@@ -147,3 +147,32 @@ fn a_release_that_does_not_come_up_is_taken_back() {
     assert!(answers(port, 2).is_subset(&before) || !answers(port, 2).is_disjoint(&before));
     assert_eq!(world.statuses(), ["online", "online", "online"]);
 }
+
+#[test]
+fn a_port_that_wpm_holds_counts_as_the_workers_own() {
+    let world = World::new();
+    let port = ports_in_a_row(1);
+    let script = world.dir.path().join("web.js");
+    std::fs::write(&script, WEB).expect("written");
+    for policy in ["round-robin", "sticky"] {
+        let named = format!("port:{port}");
+        let words = ["start", script.to_str().expect("utf-8"), "-i", "2", "--balance", policy];
+        let checks =
+            ["--ready", &named, "--health", "port", "--health-interval", "30", "--health-failures", "1"];
+        let started = world
+            .command(words.into_iter().chain(checks).chain(["--listen-timeout", "30s"]))
+            .env("PORT", port.to_string())
+            .output()
+            .expect("runs");
+        assert!(started.status.success(), "{policy}: {}", String::from_utf8_lossy(&started.stderr));
+        kill_and_wait(world.read("daemon.pid").trim().parse().expect("a number"));
+        for _ in 0..10 {
+            ask(port);
+        }
+        // The next daemon knows it, too: nobody was found ill.
+        world.run("reload web").ok();
+        assert!(!world.log().contains("unhealthy"), "{policy}: {}", world.log());
+        assert!(world.jlist().iter().all(|i| i["pm2_env"]["restart_time"] == 1), "{policy}");
+        world.run("delete web").ok();
+    }
+}

@@ -226,6 +226,16 @@ impl Runtime {
             (_, asked) => asked,
         }
     }
+
+    /// How many connections a worker may be sent ahead of its answers (see
+    /// [`set_pipeline`](crate::Primary::set_pipeline)).
+    pub const fn pipeline(self) -> usize {
+        match self {
+            // What a busy worker has been sent waits for it, so no more than pays.
+            Self::Node => 4,
+            Self::Bun | Self::Deno => 1,
+        }
+    }
 }
 
 /// The runtime of an interpreter or program, by its file name; `None` = none that speaks the protocol.

@@ -51,8 +51,13 @@ pub(crate) enum Message {
     Ipc(RunId, crate::cluster::Said),
     /// The channel of an app ended.
     IpcEnd(RunId),
-    /// A connection of a shared socket was accepted.
-    Accepted(crate::cluster::Accepted),
+    /// Clients have connected to a socket whose connections are handed out.
+    Connections {
+        /// Name of the app.
+        app: String,
+        /// Which of its sockets.
+        listener: wpm_cluster::ListenerId,
+    },
     /// A worker that was asked to has ended its connections.
     Drained(RunId),
     /// A watched file changed.
@@ -304,7 +309,7 @@ impl Daemon {
             Message::Noted(pid, text) => self.noted(pid, &text),
             Message::Ipc(run, said) => self.channel_said(run, said),
             Message::IpcEnd(run) => self.channel_ends(run),
-            Message::Accepted(accepted) => self.accepted(accepted),
+            Message::Connections { app, listener } => self.connections_came(&app, listener),
             Message::Drained(run) => self.drained(run),
             Message::Changed { app, path, paused: false } => {
                 self.core.handle(now, Input::FileChanged { app, path });

@@ -11,7 +11,7 @@ use wpm_core::{Event, Exit, InstanceId};
 use wpm_sys::contract::{End, Phase, RunReport};
 
 use crate::link::Link;
-use crate::probe::{LogSizes, Probing};
+use crate::probe::{LogSizes, Ports, Probing};
 
 /// One run, from the spawn request until its shim has gone.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Run {
     pub(crate) released: bool,
     /// Sizes of its log files before it was started.
     pub(crate) log_sizes: LogSizes,
+    /// Ports on which it says that it listens.
+    pub(crate) ports: Rc<Ports>,
     /// Checks that are made of it.
     pub(crate) probing: Option<Probing>,
     /// The time until which it has to say that it is alive.
@@ -55,7 +57,7 @@ struct Told {
 
 impl Run {
     /// A run that was just asked for.
-    pub(crate) const fn asked(instance: InstanceId, link: Option<Rc<Link>>) -> Self {
+    pub(crate) fn asked(instance: InstanceId, link: Option<Rc<Link>>) -> Self {
         Self {
             instance,
             link,
@@ -73,6 +75,7 @@ impl Run {
             opened: false,
             released: false,
             log_sizes: [0, 0],
+            ports: Rc::default(),
             probing: None,
             watchdog: None,
             inherited: false,

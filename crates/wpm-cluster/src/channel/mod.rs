@@ -1,9 +1,12 @@
-//! One IPC channel to a Node process: framing, descriptors, and the rule of one handle in flight.
+//! One IPC channel to a Node process: framing, descriptors, and the rule of handles in flight.
 //!
 //! Messages are JSON lines. A message with a descriptor is wrapped in `NODE_HANDLE`; until its
 //! receiver says `NODE_HANDLE_ACK`, everything else to that receiver waits behind it, and the
-//! descriptor is kept, because `NODE_HANDLE_NACK` asks for it again. What a message means is not
-//! known here: see [`crate::primary`].
+//! descriptor is kept, because `NODE_HANDLE_NACK` asks for it again. Node's own primaries have one
+//! handle in flight; as the kernel never joins two descriptors in one read and the receiver answers
+//! each in turn, further messages with a descriptor may follow before the answer
+//! ([`Channel::set_window`]), but nothing else may. What a message means is not known here: see
+//! [`crate::primary`].
 //!
 //! Descriptors are tokens of a type `F` that the caller chooses; a token that comes in from a worker
 //! is dropped, which closes it: wpm takes no sockets from apps.
@@ -86,7 +89,7 @@ struct Parcel<F> {
     handle: Option<(HandleKind, F)>,
 }
 
-/// The handle whose receipt is awaited.
+/// A handle whose receipt is awaited.
 #[derive(Debug)]
 struct Flight<F> {
     message: Value,
@@ -104,7 +107,9 @@ pub struct Channel<F> {
     marked: bool,
     frames: VecDeque<Frame<F>>,
     waiting: VecDeque<Parcel<F>>,
-    flight: Option<Flight<F>>,
+    /// Handles whose receipt is awaited, in the order of the answers.
+    flights: VecDeque<Flight<F>>,
+    window: usize,
 }
 
 impl<F> Default for Channel<F> {
@@ -122,7 +127,8 @@ impl<F> Channel<F> {
             marked: false,
             frames: VecDeque::new(),
             waiting: VecDeque::new(),
-            flight: None,
+            flights: VecDeque::new(),
+            window: 1,
         }
     }
 
@@ -136,6 +142,11 @@ impl<F> Channel<F> {
         self.marked = marked;
     }
 
+    /// How many handles may be in flight; 1 where nothing was said.
+    pub const fn set_window(&mut self, window: usize) {
+        self.window = window;
+    }
+
     /// Bytes to write next.
     pub fn poll_frame(&mut self) -> Option<Frame<F>> {
         self.frames.pop_front()
@@ -143,7 +154,7 @@ impl<F> Channel<F> {
 
     /// Gives back every message with a descriptor that the other side has not acknowledged.
     pub fn into_undelivered(self) -> impl Iterator<Item = (Value, F)> {
-        let flight = self.flight.into_iter().map(|f| (f.message, f.fd));
+        let flight = self.flights.into_iter().map(|f| (f.message, f.fd));
         flight.chain(self.waiting.into_iter().filter_map(|p| Some((p.message, p.handle?.1))))
     }
 }
@@ -208,7 +219,7 @@ impl<F: Clone> Channel<F> {
         match command.as_str() {
             "NODE_CLUSTER" => Some(Incoming::Cluster(fields)),
             "NODE_HANDLE_ACK" => {
-                self.flight = None;
+                self.flights.pop_front();
                 self.forward();
                 None
             }
@@ -231,7 +242,7 @@ impl<F: Clone> Channel<F> {
     }
 
     fn refused(&mut self) -> Option<Incoming<F>> {
-        let mut flight = self.flight.take()?;
+        let mut flight = self.flights.pop_front()?;
         if flight.sent_again < RESENDS {
             flight.sent_again += 1;
             self.launch(flight);
@@ -241,9 +252,13 @@ impl<F: Clone> Channel<F> {
         Some(Incoming::Undelivered { message: flight.message, fd: flight.fd })
     }
 
-    /// Writes what waits, up to and with the next handle.
+    /// Writes what waits, as far as the handles in flight let it.
     fn forward(&mut self) {
-        while self.flight.is_none() {
+        while let Some(next) = self.waiting.front() {
+            let free = if next.handle.is_some() { self.window } else { 1 };
+            if self.flights.len() >= free {
+                return;
+            }
             let Some(Parcel { message, handle }) = self.waiting.pop_front() else { return };
             match handle {
                 None => self.write(&message, None),
@@ -253,18 +268,22 @@ impl<F: Clone> Channel<F> {
     }
 
     fn launch(&mut self, flight: Flight<F>) {
-        let wrapped = json!({ "cmd": "NODE_HANDLE", "type": flight.kind.wire(), "msg": flight.message });
-        self.write(&wrapped, Some(flight.fd.clone()));
-        self.flight = Some(flight);
+        // Written, not built: each connection that is handed on comes through here.
+        let (kind, message) = (flight.kind.wire(), &flight.message);
+        let line = format!("{{\"cmd\":\"NODE_HANDLE\",\"type\":\"{kind}\",\"msg\":{message}}}\n");
+        self.push(line, true, Some(flight.fd.clone()));
+        self.flights.push_back(flight);
     }
 
     fn write(&mut self, message: &Value, fd: Option<F>) {
-        let mut bytes = Vec::new();
-        if self.marked && is_internal(message) {
-            bytes.push(BUN_MARK);
+        self.push(format!("{message}\n"), is_internal(message), fd);
+    }
+
+    fn push(&mut self, line: String, internal: bool, fd: Option<F>) {
+        let mut bytes = line.into_bytes();
+        if self.marked && internal {
+            bytes.insert(0, BUN_MARK);
         }
-        bytes.extend_from_slice(message.to_string().as_bytes());
-        bytes.push(b'\n');
         self.frames.push_back(Frame { bytes, fd });
     }
 }

@@ -38,6 +38,33 @@ fn everything_waits_behind_a_handle() {
 }
 
 #[test]
+fn a_wider_window_is_for_handles_alone() {
+    let mut channel = Channel::default();
+    channel.set_window(2);
+    for n in 1..=3 {
+        channel.send(json!(n), Some((HandleKind::Stream, n)));
+    }
+    channel.send(json!("after"), None);
+    let fds = |channel: &mut Channel<Token>| -> Vec<Option<Token>> {
+        written(channel).into_iter().map(|(_, fd)| fd).collect()
+    };
+    assert_eq!(fds(&mut channel), [Some(1), Some(2)]);
+    // Answers come in the order of the messages: the first was refused, and goes behind the second.
+    channel.receive(NACK, []);
+    assert_eq!(incoming(&mut channel), []);
+    assert_eq!(fds(&mut channel), [Some(1)]);
+    channel.receive(ACK, []);
+    assert_eq!(incoming(&mut channel), []);
+    assert_eq!(fds(&mut channel), [Some(3)]);
+    channel.receive(ACK, []);
+    assert_eq!(incoming(&mut channel), []);
+    assert_eq!(fds(&mut channel), [], "a word waits until every handle has arrived");
+    channel.receive(ACK, []);
+    assert_eq!(incoming(&mut channel), []);
+    assert_eq!(written(&mut channel), [("\"after\"\n".into(), None)]);
+}
+
+#[test]
 fn a_refused_handle_is_sent_four_times_then_comes_back() {
     let mut channel = Channel::default();
     channel.send(json!({"n": 1}), Some((HandleKind::Stream, 7)));

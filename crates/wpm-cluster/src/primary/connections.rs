@@ -29,7 +29,7 @@ impl<F: Clone> Primary<F> {
         let Some((id, mut connection)) = worker.offered.remove(&seq) else { return };
         let serves = worker.course == Course::Serving && worker.key_of(id).is_some();
         if serves && let Some(d) = self.listeners.get_mut(&id).and_then(|l| l.distribution.as_mut()) {
-            d.set_free(run);
+            d.answered(run);
         }
         if accepted {
             self.distribute(id);
@@ -55,20 +55,20 @@ impl<F: Clone> Primary<F> {
 
     /// Hands out what can be handed out.
     pub(super) fn distribute(&mut self, id: ListenerId) {
-        let balance = self.balance;
+        let (balance, most) = (self.balance, self.pipeline);
         loop {
             let Some(listener) = self.listeners.get(&id) else { return };
             let candidates = self.candidates(listener);
             let Some(distribution) = self.listeners.get_mut(&id).and_then(|l| l.distribution.as_mut()) else {
                 return;
             };
-            match distribution.step(balance, &candidates) {
+            match distribution.step(balance, most, &candidates) {
                 Some(Step::Assign(run, connection)) => self.offer(id, run, connection),
                 Some(Step::Reject(connection)) => {
                     self.outputs.push_back(Output::Refused { listener: id, connection: connection.fd });
                 }
                 None => {
-                    if let Some(start) = distribution.accepting(balance, candidates.len()) {
+                    if let Some(start) = distribution.accepting(balance, most) {
                         self.outputs.push_back(if start {
                             Output::StartAccepting { listener: id }
                         } else {

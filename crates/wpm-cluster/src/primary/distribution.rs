@@ -1,7 +1,9 @@
 //! Connections of one listener on their way to workers.
 //!
-//! Chooses; sends nothing. Invariant: a connection that was pushed is waiting here, or was taken out
-//! by exactly one [`Step`].
+//! Chooses; sends nothing. Connections are taken only while a worker is free for them: the others stay in
+//! the kernel's queue, where they outlive the daemon. Sticky ones must be taken before it is known whose
+//! they are. Invariant: a connection that was pushed is waiting here, or was taken out by exactly one
+//! [`Step`].
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -9,10 +11,7 @@ use std::net::IpAddr;
 use crate::Run;
 use crate::balance::{Balance, sticky};
 
-/// Waiting connections per worker at which accepting stops: the others stay in the kernel's queue,
-/// where they outlive the daemon.
-const PER_WORKER: usize = 2;
-/// As above, in all, for sticky connections: one busy worker is not to stop the others at once.
+/// Waiting sticky connections at which accepting stops: one busy worker is not to stop the others at once.
 const STICKY: usize = 256;
 
 /// A connection that no worker has accepted yet.
@@ -40,19 +39,27 @@ pub(crate) enum Step<F> {
     Reject(Connection<F>),
 }
 
+/// A worker that takes part.
+#[derive(Debug)]
+struct Slot {
+    run: Run,
+    /// Connections that it was sent and has not answered.
+    unanswered: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Distribution<F> {
     waiting: VecDeque<Connection<F>>,
-    /// Workers without an unanswered connection, the one that waits longest first.
-    free: VecDeque<Run>,
+    /// The worker that was given nothing for longest first.
+    slots: VecDeque<Slot>,
     /// What the caller was told last.
     accepting: bool,
 }
 
 impl<F> Default for Distribution<F> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), free: VecDeque::new(), accepting: false }
+        Self { waiting: VecDeque::new(), slots: VecDeque::new(), accepting: false }
     }
 }
 
@@ -66,16 +73,23 @@ impl<F> Distribution<F> {
         }
     }
 
-    /// A worker has no unanswered connection.
-    pub(crate) fn set_free(&mut self, run: Run) {
-        if !self.free.contains(&run) {
-            self.free.push_back(run);
+    /// A worker takes part.
+    pub(crate) fn join(&mut self, run: Run) {
+        if !self.slots.iter().any(|slot| slot.run == run) {
+            self.slots.push_back(Slot { run, unanswered: 0 });
+        }
+    }
+
+    /// A worker has answered one of those that it was sent.
+    pub(crate) fn answered(&mut self, run: Run) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.run == run) {
+            slot.unanswered = slot.unanswered.saturating_sub(1);
         }
     }
 
     /// A worker takes no more.
     pub(crate) fn remove(&mut self, run: Run) {
-        self.free.retain(|r| *r != run);
+        self.slots.retain(|slot| slot.run != run);
     }
 
     /// Everything that waits.
@@ -83,11 +97,18 @@ impl<F> Distribution<F> {
         self.waiting.drain(..)
     }
 
-    /// What can be done now. `candidates` in the order in which they joined.
-    pub(crate) fn step(&mut self, balance: Balance, candidates: &[Candidate]) -> Option<Step<F>> {
+    /// What can be done now, where a worker may have `most` unanswered connections. `candidates` in the
+    /// order in which they joined.
+    pub(crate) fn step(
+        &mut self,
+        balance: Balance,
+        most: usize,
+        candidates: &[Candidate],
+    ) -> Option<Step<F>> {
         if candidates.is_empty() {
             return None;
         }
+        let free = || self.slots.iter().filter(|slot| slot.unanswered < most);
         let (at, chosen) = self.waiting.iter().enumerate().find_map(|(at, connection)| {
             let willing = || candidates.iter().filter(|c| !connection.refused_by.contains(&c.run));
             if willing().next().is_none() {
@@ -98,28 +119,43 @@ impl<F> Distribution<F> {
                     let index = sticky(peer, willing().map(|c| c.index))?;
                     // Of two generations of an instance the newer one has its future before it.
                     let newest = willing().rfind(|c| c.index == index)?;
-                    self.free.contains(&newest.run).then_some(newest.run)
+                    free().any(|slot| slot.run == newest.run).then_some(newest.run)
                 }
-                _ => self.free.iter().copied().find(|run| willing().any(|c| c.run == *run)),
+                // The first of those with the fewest.
+                _ => free()
+                    .filter(|slot| willing().any(|c| c.run == slot.run))
+                    .min_by_key(|slot| slot.unanswered)
+                    .map(|slot| slot.run),
             };
             run.map(|run| (at, Some(run)))
         })?;
         let connection = self.waiting.remove(at)?;
         Some(match chosen {
             Some(run) => {
-                self.remove(run);
+                self.take(run);
                 Step::Assign(run, connection)
             }
             None => Step::Reject(connection),
         })
     }
 
+    /// A worker is sent a connection: its next turn comes after everybody else's.
+    fn take(&mut self, run: Run) {
+        if let Some(at) = self.slots.iter().position(|slot| slot.run == run)
+            && let Some(slot) = self.slots.remove(at)
+        {
+            self.slots.push_back(Slot { unanswered: slot.unanswered + 1, ..slot });
+        }
+    }
+
     /// Whether the caller is to start (`true`) or to stop accepting; `None` = as it is.
-    pub(crate) fn accepting(&mut self, balance: Balance, workers: usize) -> Option<bool> {
-        let most = if balance == Balance::Sticky { STICKY } else { PER_WORKER * workers };
-        // Between half and full it stays as it is, or it would change with each connection.
-        let wanted = workers > 0
-            && if self.accepting { self.waiting.len() < most } else { self.waiting.len() <= most / 2 };
+    pub(crate) fn accepting(&mut self, balance: Balance, most: usize) -> Option<bool> {
+        let wanted = !self.slots.is_empty()
+            && match balance {
+                Balance::Sticky => self.waiting.len() < STICKY,
+                // What comes goes out at once.
+                _ => self.waiting.is_empty() && self.slots.iter().any(|slot| slot.unanswered < most),
+            };
         (wanted != self.accepting).then(|| {
             self.accepting = wanted;
             wanted
@@ -153,13 +189,31 @@ mod tests {
         for fd in 0..3 {
             d.push(connection(fd, None), false);
         }
-        d.set_free(Run(2));
-        d.set_free(Run(1));
-        assert_eq!(assigned(d.step(Balance::RoundRobin, &workers)), Some((2, 0)));
-        assert_eq!(assigned(d.step(Balance::RoundRobin, &workers)), Some((1, 1)));
-        assert!(d.step(Balance::RoundRobin, &workers).is_none(), "both are busy");
-        d.set_free(Run(1));
-        assert_eq!(assigned(d.step(Balance::RoundRobin, &workers)), Some((1, 2)));
+        d.join(Run(2));
+        d.join(Run(1));
+        let next = |d: &mut Distribution<u32>| assigned(d.step(Balance::RoundRobin, 1, &workers));
+        assert_eq!(next(&mut d), Some((2, 0)));
+        assert_eq!(next(&mut d), Some((1, 1)));
+        assert_eq!(next(&mut d), None, "both are busy");
+        d.answered(Run(1));
+        assert_eq!(next(&mut d), Some((1, 2)));
+    }
+
+    #[test]
+    fn several_on_their_way_are_spread_and_bounded() {
+        let mut d = Distribution::default();
+        let workers = candidates(&[(1, 0), (2, 1)]);
+        (0..9).for_each(|fd| d.push(connection(fd, None), false));
+        d.join(Run(1));
+        d.join(Run(2));
+        let mut runs = Vec::new();
+        while let Some((run, _)) = assigned(d.step(Balance::RoundRobin, 3, &workers)) {
+            runs.push(run);
+        }
+        assert_eq!(runs, [1, 2, 1, 2, 1, 2]);
+        d.answered(Run(2));
+        d.answered(Run(2));
+        assert_eq!(assigned(d.step(Balance::RoundRobin, 3, &workers)), Some((2, 6)));
     }
 
     #[test]
@@ -174,39 +228,52 @@ mod tests {
         };
         d.push(connection(0, Some(&of(0))), false);
         d.push(connection(1, Some(&of(1))), false);
-        d.set_free(Run(2));
-        assert_eq!(assigned(d.step(Balance::Sticky, &workers)), Some((2, 1)));
-        assert!(d.step(Balance::Sticky, &workers).is_none());
+        d.join(Run(2));
+        assert_eq!(assigned(d.step(Balance::Sticky, 1, &workers)), Some((2, 1)));
+        assert!(d.step(Balance::Sticky, 1, &workers).is_none());
         // A new generation of instance 0 takes its clients.
-        d.set_free(Run(3));
-        assert_eq!(assigned(d.step(Balance::Sticky, &candidates(&[(1, 0), (2, 1), (3, 0)]))), Some((3, 0)));
+        d.join(Run(3));
+        let workers = candidates(&[(1, 0), (2, 1), (3, 0)]);
+        assert_eq!(assigned(d.step(Balance::Sticky, 1, &workers)), Some((3, 0)));
     }
 
     #[test]
     fn what_everyone_refuses_is_rejected() {
         let mut d = Distribution::default();
         d.push(Connection { refused_by: vec![Run(1)], ..connection(5, None) }, false);
-        d.set_free(Run(1));
-        assert!(d.step(Balance::RoundRobin, &[]).is_none(), "without workers it waits");
-        assert!(matches!(d.step(Balance::RoundRobin, &candidates(&[(1, 0)])), Some(Step::Reject(_))));
+        d.join(Run(1));
+        assert!(d.step(Balance::RoundRobin, 1, &[]).is_none(), "without workers it waits");
+        assert!(matches!(d.step(Balance::RoundRobin, 1, &candidates(&[(1, 0)])), Some(Step::Reject(_))));
     }
 
     #[test]
-    fn accepting_stops_when_too_many_wait() {
+    fn connections_are_taken_while_somebody_is_free_for_them() {
+        let workers = candidates(&[(1, 0)]);
         let mut d = Distribution::default();
-        assert_eq!(d.accepting(Balance::RoundRobin, 0), None, "nobody would take them");
+        assert_eq!(d.accepting(Balance::RoundRobin, 2), None, "nobody would take them");
+        d.join(Run(1));
         assert_eq!(d.accepting(Balance::RoundRobin, 2), Some(true));
-        for fd in 0..4 {
+        for fd in 0..2 {
             assert_eq!(d.accepting(Balance::RoundRobin, 2), None);
             d.push(connection(fd, None), false);
+            drop(d.step(Balance::RoundRobin, 2, &workers));
         }
         assert_eq!(d.accepting(Balance::RoundRobin, 2), Some(false));
-        d.set_free(Run(1));
-        drop(d.step(Balance::RoundRobin, &candidates(&[(1, 0)])));
-        assert_eq!(d.accepting(Balance::RoundRobin, 2), None);
-        d.set_free(Run(1));
-        drop(d.step(Balance::RoundRobin, &candidates(&[(1, 0)])));
+        d.answered(Run(1));
         assert_eq!(d.accepting(Balance::RoundRobin, 2), Some(true));
-        assert_eq!(d.accepting(Balance::RoundRobin, 0), Some(false));
+        d.remove(Run(1));
+        assert_eq!(d.accepting(Balance::RoundRobin, 2), Some(false));
+    }
+
+    #[test]
+    fn sticky_ones_are_taken_although_somebody_is_busy() {
+        let mut d = Distribution::default();
+        d.join(Run(1));
+        assert_eq!(d.accepting(Balance::Sticky, 1), Some(true));
+        for fd in 0..256 {
+            assert_eq!(d.accepting(Balance::Sticky, 1), None);
+            d.push(connection(fd, Some("10.0.0.1")), false);
+        }
+        assert_eq!(d.accepting(Balance::Sticky, 1), Some(false));
     }
 }

@@ -161,7 +161,7 @@ impl<F: Clone> Primary<F> {
                 if let Some(distribution) =
                     listener.distribution.as_mut().filter(|_| saved.course == Course::Serving)
                 {
-                    distribution.set_free(saved.run);
+                    distribution.join(saved.run);
                 }
             }
             let query = Query { fields: hold.query };

@@ -119,7 +119,7 @@ impl<F: Clone> Primary<F> {
             None => (Verdict::Handed, Some((listener.handle_kind(), fd.clone()))),
             Some(distribution) => {
                 if worker.course == Course::Serving {
-                    distribution.set_free(run);
+                    distribution.join(run);
                 }
                 (Verdict::Accepted(*local), None)
             }

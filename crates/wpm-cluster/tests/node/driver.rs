@@ -19,7 +19,7 @@ use rustix::net::{
     socketpair,
 };
 use serde_json::Value;
-use wpm_cluster::activation::{self, Ipc};
+use wpm_cluster::activation::{self, Ipc, Runtime};
 use wpm_cluster::primary::{Address, BindTo, Saved};
 use wpm_cluster::{Balance, Input, ListenerId, Output, Primary, Run};
 
@@ -57,8 +57,10 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(balance: Balance) -> Self {
+        let mut primary = Primary::new(balance);
+        primary.set_pipeline(Runtime::Node.pipeline());
         Self {
-            primary: Primary::new(balance),
+            primary,
             workers: BTreeMap::new(),
             sockets: BTreeMap::new(),
             handed: BTreeMap::new(),
@@ -194,6 +196,7 @@ impl Cluster {
         let sockets = &self.sockets;
         self.primary =
             Primary::restore(balance, saved, |id, _| sockets.get(&id).map(|s| Rc::clone(&s.fd))).unwrap();
+        self.primary.set_pipeline(Runtime::Node.pipeline());
         self.carry_out();
     }
 

@@ -9,7 +9,7 @@ use wpm_cluster::primary::Address;
 use wpm_cluster::{Balance, Output};
 
 use crate::driver::Cluster;
-use crate::{connect, get, worker_of};
+use crate::{connect, free_ports, get, worker_of};
 
 const BOTH: [Balance; 2] = [Balance::Shared, Balance::RoundRobin];
 
@@ -43,6 +43,20 @@ fn errors_have_the_name_that_node_gives_them() {
 }
 
 #[test]
+fn an_exclusive_port_is_one_workers_own() {
+    for balance in BOTH {
+        let listen = json!({"port": free_ports(1), "host": "127.0.0.1", "exclusive": true});
+        let mut cluster = Cluster::new(balance);
+        let task = json!({"do": "http", "listen": listen});
+        let first = cluster.spawn(0, &task);
+        assert_eq!(cluster.message(first, |_| true)["at"]["port"], listen["port"]);
+        assert_eq!(cluster.primary.listeners().count(), 0, "nothing was asked for");
+        let second = cluster.spawn(1, &task);
+        assert_eq!(cluster.message(second, |_| true)["error"], "EADDRINUSE");
+    }
+}
+
+#[test]
 fn listening_twice_is_an_error_and_listening_again_is_not() {
     for balance in BOTH {
         let mut cluster = Cluster::new(balance);
@@ -51,7 +65,7 @@ fn listening_twice_is_an_error_and_listening_again_is_not() {
         let said = cluster.message(run, |m| m.get("error").is_some());
         assert_eq!(said["error"], "EADDRINUSE", "{balance:?}");
 
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_ports(1);
         let run = cluster.spawn(1, &json!({"do": "again", "listen": {"port": port, "host": "127.0.0.1"}}));
         for _ in 0..3 {
             assert_eq!(cluster.message(run, |_| true)["at"]["port"], port, "{balance:?}");
@@ -87,13 +101,7 @@ fn every_address_is_both_families() {
 
 #[test]
 fn the_preload_moves_the_base_port_alone() {
-    let base = loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = first.local_addr().unwrap().port();
-        if base < u16::MAX && TcpListener::bind(("127.0.0.1", base + 1)).is_ok() {
-            break base;
-        }
-    };
+    let base = free_ports(2);
     let dir = tempfile::tempdir().unwrap();
     let preload = dir.path().join("a \"quoted\" name.cjs");
     std::fs::write(&preload, port_step::PRELOAD).unwrap();

@@ -31,6 +31,15 @@ fn get(mut stream: impl Read + Write, path: &str) -> String {
     chunk.filter(|_| head.contains("chunked")).unwrap_or(body).to_owned()
 }
 
+/// First of `count` free ports in a row, below those that the kernel gives to others; each call gives others.
+fn free_ports(count: u16) -> u16 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let free = |port: &u16| (0..count).all(|n| std::net::TcpListener::bind(("127.0.0.1", port + n)).is_ok());
+    let slot = || (std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed)) % 1000;
+    (0..1000).map(|_| 12_000 + 8 * u16::try_from(slot()).unwrap()).find(free).expect("free ports")
+}
+
 fn connect(port: u16) -> TcpStream {
     TcpStream::connect(("127.0.0.1", port)).unwrap()
 }

@@ -3,6 +3,7 @@
 //! Understands nothing of what passes. The shim holds the same channel, so the app never sees its end
 //! when the daemon goes. A chatty app is read only as fast as the loop takes what it says.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -36,7 +37,12 @@ type Outgoing = (Vec<u8>, Option<Fd>);
 
 /// The loop's hand on a channel.
 #[derive(Debug)]
-pub(super) struct Channel(UnboundedSender<Outgoing>);
+pub(super) struct Channel {
+    stream: Rc<UnixStream>,
+    queue: UnboundedSender<Outgoing>,
+    /// What is queued and not written yet.
+    queued: Rc<Cell<usize>>,
+}
 
 impl Channel {
     /// Reads and writes a channel in tasks of its own.
@@ -44,19 +50,31 @@ impl Channel {
         let socket = std::os::unix::net::UnixStream::from(fd);
         socket.set_nonblocking(true)?;
         let stream = Rc::new(UnixStream::from_std(socket)?);
-        let (to, queue) = unbounded_channel();
-        let writing = Rc::clone(&stream);
+        let (queue, queued) = (unbounded_channel(), Rc::new(Cell::new(0)));
+        let (reading, writing, left) = (Rc::clone(&stream), Rc::clone(&stream), Rc::clone(&queued));
         let _detached = tokio::task::spawn_local(async move {
-            let (reader, writer) = (read(run, &stream, &inbox), write(&writing, queue));
+            let (reader, writer) = (read(run, &reading, &inbox), write(&writing, queue.1, &left));
             tokio::join!(reader, writer);
         });
-        Ok(Self(to))
+        Ok(Self { stream, queue: queue.0, queued })
     }
 
-    /// Queues bytes.
-    pub(super) fn send(&self, bytes: Vec<u8>, fd: Option<Fd>) {
+    /// Writes bytes now if they can be, else after what waits before them.
+    pub(super) fn send(&self, mut bytes: Vec<u8>, mut fd: Option<Fd>) {
+        if self.queued.get() == 0 {
+            match self.stream.try_io(Interest::WRITABLE, || transmit(&self.stream, &bytes, fd.as_ref())) {
+                Ok(n) if n < bytes.len() => {
+                    drop(bytes.drain(..n));
+                    fd = None;
+                }
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                // Written; or the app is gone, and the reading half tells.
+                Ok(_) | Err(_) => return,
+            }
+        }
+        self.queued.set(self.queued.get() + 1);
         // A channel that has ended needs no more.
-        let _gone = self.0.send((bytes, fd));
+        let _gone = self.queue.send((bytes, fd));
     }
 }
 
@@ -67,7 +85,17 @@ async fn read(run: RunId, stream: &UnixStream, inbox: &UnboundedSender<Message>)
         if stream.readable().await.is_err() {
             break;
         }
-        match stream.try_io(Interest::READABLE, || receive(stream, &mut buffer)) {
+        let mut last = None;
+        let read = stream.try_io(Interest::READABLE, || match receive(stream, &mut buffer) {
+            // Less than could be had, and not cut short by a descriptor: there is no more for now, and
+            // nothing is to ask the kernel again for that.
+            Ok((n, fds)) if n > 0 && n < READ && fds.is_empty() => {
+                last = Some(n);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            read => read,
+        });
+        match last.map_or(read, |n| Ok((n, Vec::new()))) {
             Ok((0, _)) => break,
             Ok((n, fds)) => {
                 let Ok(permit) = Arc::clone(&ahead).acquire_owned().await else { break };
@@ -105,7 +133,7 @@ fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<Own
     Ok((n, fds))
 }
 
-async fn write(stream: &UnixStream, mut queue: UnboundedReceiver<Outgoing>) {
+async fn write(stream: &UnixStream, mut queue: UnboundedReceiver<Outgoing>, queued: &Cell<usize>) {
     let mut waiting: VecDeque<Outgoing> = VecDeque::new();
     loop {
         if waiting.is_empty() {
@@ -120,7 +148,10 @@ async fn write(stream: &UnixStream, mut queue: UnboundedReceiver<Outgoing>) {
                     drop(bytes.drain(..n));
                     *fd = None;
                 }
-                Ok(_) => drop(waiting.pop_front()),
+                Ok(_) => {
+                    drop(waiting.pop_front());
+                    queued.set(queued.get().saturating_sub(1));
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     if stream.writable().await.is_err() {
                         return;

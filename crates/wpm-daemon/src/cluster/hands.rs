@@ -4,20 +4,28 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 use wpm_cluster::activation;
-use wpm_cluster::primary::BindTo;
-use wpm_cluster::{Input, ListenerId, Output};
+use wpm_cluster::primary::{Address, BindTo};
+use wpm_cluster::{Input, ListenerId, Output, Run};
 use wpm_core::{Event, RunId};
 use wpm_sys::contract::ToKeeper;
 
-use super::accept::{Listening, accept};
 use super::{Fd, Socket, bind, cluster_file, key};
 use crate::daemon::{Daemon, Message};
 
 impl Daemon {
+    /// Until there is nothing to do, and no connection to take that the primary wants.
     pub(super) fn carry_out_primary(&mut self, name: &str) {
+        self.carry_out_outputs(name);
+        while self.accept_one(name) {
+            self.carry_out_outputs(name);
+        }
+        self.save_cluster(name);
+    }
+
+    fn carry_out_outputs(&mut self, name: &str) {
         loop {
             let Some(cluster) = self.clusters.apps.get_mut(name) else { return };
-            let Some(output) = cluster.primary.poll_output() else { break };
+            let Some(output) = cluster.primary.poll_output() else { return };
             match output {
                 Output::Write { run, bytes, fd } => {
                     if let Some(channel) = cluster.channels.get(&RunId(run.0)) {
@@ -30,29 +38,16 @@ impl Daemon {
                         cluster.primary.handle(Input::Bound { listener, result });
                     }
                 }
-                Output::StartAccepting { listener } => {
-                    if let Some(socket) = cluster.sockets.get_mut(&listener)
-                        && socket.accepting.is_none()
-                    {
-                        match Listening::new(&socket.fd, &socket.to) {
-                            Ok(on) => {
-                                let task = accept(name.to_owned(), listener, on, self.inbox.clone());
-                                socket.accepting = Some(tokio::task::spawn_local(task));
-                            }
-                            Err(error) => tracing::error!(%error, "cannot accept for {name:?}"),
-                        }
-                    }
-                }
+                Output::StartAccepting { listener } => self.want_connections(name, listener),
                 Output::StopAccepting { listener } => {
-                    if let Some(task) = cluster.sockets.get_mut(&listener).and_then(|s| s.accepting.take()) {
-                        task.abort();
+                    if let Some(socket) = cluster.sockets.get_mut(&listener)
+                        && let Some(acceptor) = &mut socket.acceptor
+                    {
+                        acceptor.wanted = false;
                     }
                 }
                 Output::Close { listener } => {
                     if let Some(socket) = cluster.sockets.remove(&listener) {
-                        if let Some(task) = socket.accepting {
-                            task.abort();
-                        }
                         drop(bind::unlink(&socket.to));
                     }
                     self.keeper.send(ToKeeper::Drop { key: key(name, listener.0) }.encode(), vec![]);
@@ -83,7 +78,6 @@ impl Daemon {
                 | Output::Leaving { .. } => {}
             }
         }
-        self.save_cluster(name);
     }
 
     fn bind(
@@ -104,18 +98,28 @@ impl Daemon {
         }
         .map_err(Errno::raw_os_error)?;
         let bound = bind::bound(Rc::clone(&fd), &fd);
-        cluster.sockets.insert(listener, Socket { fd: Rc::clone(&fd), to, accepting: None });
+        cluster.sockets.insert(listener, Socket { fd: Rc::clone(&fd), to, acceptor: None });
         self.keep(key(name, listener.0), &fd);
         Ok(bound)
     }
 
-    /// Writes what the next daemon has to know of the workers' listeners; without fsync, as the journal.
+    /// Takes over what has changed: tells the checks where the workers listen, and writes what the next
+    /// daemon has to know of their listeners; without fsync, as the journal.
     fn save_cluster(&mut self, name: &str) {
         let Some(cluster) = self.clusters.apps.get_mut(name) else { return };
-        if cluster.primary.take_changed() {
-            let content = serde_json::to_vec(&cluster.primary.save()).unwrap_or_default();
-            self.store
-                .write(crate::store::Job::Small { path: self.home.run().join(cluster_file(name)), content });
+        if !cluster.primary.take_changed() {
+            return;
         }
+        for (id, _) in self.clusters.runs.iter().filter(|(_, app)| *app == name) {
+            let Some(run) = self.runs.get(id) else { continue };
+            let tcp = |address| match address {
+                Address::Tcp { port, .. } => Some(port),
+                _ => None,
+            };
+            run.ports.set(cluster.primary.addresses(Run(id.0)).into_iter().filter_map(tcp).collect());
+        }
+        let content = serde_json::to_vec(&cluster.primary.save()).unwrap_or_default();
+        self.store
+            .write(crate::store::Job::Small { path: self.home.run().join(cluster_file(name)), content });
     }
 }

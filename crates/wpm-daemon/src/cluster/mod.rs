@@ -15,16 +15,16 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use wpm_cluster::activation::{self, Ipc, Listen, Plan};
+use wpm_cluster::activation::{self, Ipc, Listen, Plan, Runtime};
 use wpm_cluster::primary::{BindTo, Saved};
 use wpm_cluster::{Balance, Input, ListenerId, Primary, Run};
 use wpm_core::{App, RunId, Spec};
 use wpm_sys::contract::ToKeeper;
 
-pub(crate) use accept::Accepted;
 pub(crate) use channel::{Fd, Said};
 
 use crate::daemon::Daemon;
+use accept::Acceptor;
 use channel::Channel;
 
 /// Bits of a held socket's name that tell it from others of its app.
@@ -52,8 +52,8 @@ struct Cluster {
 struct Socket {
     fd: Fd,
     to: BindTo,
-    /// The task that accepts, while it shall.
-    accepting: Option<tokio::task::JoinHandle<()>>,
+    /// How its connections are taken, once the primary wants them.
+    acceptor: Option<Acceptor>,
 }
 
 /// A name for the keeper: the same in every daemon.
@@ -143,12 +143,14 @@ impl Daemon {
             let primary = saved.and_then(|saved| {
                 let restored = Primary::restore(balance, saved, |id, to| {
                     let fd = held.remove(&key(name, id.0))?;
-                    sockets.insert(id, Socket { fd: Rc::clone(&fd), to: to.clone(), accepting: None });
+                    sockets.insert(id, Socket { fd: Rc::clone(&fd), to: to.clone(), acceptor: None });
                     Some(fd)
                 });
                 restored.ok()
             });
-            let primary = primary.unwrap_or_else(|| Primary::new(balance));
+            let mut primary = primary.unwrap_or_else(|| Primary::new(balance));
+            let runtime = program(&app.spec).and_then(activation::runtime);
+            primary.set_pipeline(runtime.map_or(1, Runtime::pipeline));
             Cluster { primary, sockets, channels: HashMap::new(), listen: vec![] }
         })
     }

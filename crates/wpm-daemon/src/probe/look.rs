@@ -4,12 +4,14 @@
 //! nothing behind; the command of an `exec:` check dies with it.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wpm_core::Check;
 use wpm_sys::procfs;
 
+use super::Ports;
 use crate::shell::Place;
 
 /// Longest answer that is read to find its status, in bytes.
@@ -32,13 +34,15 @@ pub(super) struct Subject {
     /// Files of stdout and stderr.
     pub(super) logs: [String; 2],
     pub(super) sizes: LogSizes,
+    /// What it says of its ports.
+    pub(super) ports: Rc<Ports>,
 }
 
 /// Whether all is well.
 pub(super) async fn look(subject: &Subject, check: &Check) -> bool {
     match check {
         Check::Message | Check::Notify => false,
-        Check::Port(port) => listens(subject, *port),
+        Check::Port(port) => subject.ports.has(*port) || listens(subject, *port),
         Check::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.is_ok(),
         Check::Http { url } => answers(url).await.unwrap_or(false),
         Check::Exec { command } => {

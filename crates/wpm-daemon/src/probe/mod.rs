@@ -6,7 +6,9 @@
 //! alone.
 
 mod look;
+mod ports;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use wpm_core::{Check, Event, RunId};
@@ -16,6 +18,7 @@ use crate::launch;
 use crate::shell::Place;
 pub(crate) use look::LogSizes;
 use look::Subject;
+pub(crate) use ports::Ports;
 
 /// First and longest pause between two looks whether a run is ready. It grows by half: a fast app is not
 /// kept waiting, a slow one not disturbed.
@@ -60,6 +63,7 @@ impl Daemon {
             place: Place::of(&spec, index, id, &self.home),
             logs: [files.out, files.err],
             sizes: held.log_sizes,
+            ports: Rc::clone(&held.ports),
         };
         let [timeout, interval] =
             [spec.health_timeout, spec.health_interval].map(|ms| Duration::from_millis(ms.0.max(1)));
@@ -111,8 +115,11 @@ async fn look(subject: &Subject, check: &Check, timeout: Duration) -> bool {
 async fn await_ready(subject: &Subject, check: &Check, timeout: Duration) {
     let (mut pause, longest) = READY_PAUSE;
     while !look(subject, check, timeout).await {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(longest);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 3 / 2).min(longest),
+            // What it says itself needs no waiting.
+            () = subject.ports.changed() => {}
+        }
     }
 }
 

@@ -54,9 +54,11 @@ struct World {
 }
 
 impl World {
-    fn new(balance: Balance) -> Self {
+    fn new(balance: Balance, pipeline: usize) -> Self {
+        let mut primary = Primary::new(balance);
+        primary.set_pipeline(pipeline);
         Self {
-            primary: Primary::new(balance),
+            primary,
             inboxes: BTreeMap::new(),
             asked: BTreeMap::new(),
             accepting: BTreeSet::new(),
@@ -193,8 +195,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn every_connection_ends_in_one_place(sticky: bool, deeds in prop::collection::vec(deed(), 0..150)) {
-        let mut world = World::new(if sticky { Balance::Sticky } else { Balance::RoundRobin });
+    fn every_connection_ends_in_one_place(sticky: bool, pipeline in 1usize..5, deeds in prop::collection::vec(deed(), 0..150)) {
+        let mut world = World::new(if sticky { Balance::Sticky } else { Balance::RoundRobin }, pipeline);
         for deed in &deeds {
             world.act(deed);
             world.settle();
@@ -217,8 +219,8 @@ proptest! {
 
     /// While a worker that reads and accepts is there, nothing waits for ever.
     #[test]
-    fn a_willing_worker_gets_everything(sticky: bool, deeds in prop::collection::vec(deed(), 0..100)) {
-        let mut world = World::new(if sticky { Balance::Sticky } else { Balance::RoundRobin });
+    fn a_willing_worker_gets_everything(sticky: bool, pipeline in 1usize..5, deeds in prop::collection::vec(deed(), 0..100)) {
+        let mut world = World::new(if sticky { Balance::Sticky } else { Balance::RoundRobin }, pipeline);
         for deed in deeds.iter().filter(|d| !matches!(d, Deed::ReleaseAll | Deed::ReleaseUnused | Deed::CloseServer { .. })) {
             world.act(deed);
             world.settle();

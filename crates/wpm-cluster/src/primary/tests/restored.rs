@@ -60,8 +60,9 @@ fn accepting_goes_on() {
     let all = outputs(&mut primary);
     assert_eq!(all[0], "accept from 1");
     assert!(all[1].contains("newconn") && all[1].ends_with("+101"), "{all:?}");
-    assert!(all[2].starts_with("trouble 1"), "{all:?}");
-    assert_eq!(all.len(), 3);
+    assert_eq!(all[2], "leave 1");
+    assert!(all[3].starts_with("trouble 1"), "{all:?}");
+    assert_eq!(all.len(), 4);
 }
 
 #[test]
