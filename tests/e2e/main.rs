@@ -17,6 +17,7 @@ mod output;
 mod pm2;
 mod ready;
 mod real;
+mod run;
 mod security;
 mod survive;
 mod talk;

@@ -25,6 +25,10 @@ impl Home {
     pub fn socket_link(&self) -> PathBuf {
         self.0.join("wpm.sock")
     }
+    /// Mark of a home that foreground runs use: what is in its list is forgotten by the next.
+    pub fn foreground(&self) -> PathBuf {
+        self.0.join("foreground")
+    }
     /// Lock that the daemon holds for life.
     pub fn daemon_lock(&self) -> PathBuf {
         self.0.join("daemon.lock")

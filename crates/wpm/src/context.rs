@@ -41,6 +41,11 @@ impl Context {
         Ok(home)
     }
 
+    /// Works on this home from here on.
+    pub(crate) fn use_home(&mut self, home: Home) {
+        self.home = Some(home);
+    }
+
     /// The daemon, started where there is none.
     pub(crate) fn daemon(&mut self) -> Result<Client, Failure> {
         let client = Client::open(self.home()?, Options::default())?;

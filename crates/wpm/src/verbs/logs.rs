@@ -3,6 +3,7 @@
 //! Works without a daemon: files are found by the state file and their names.
 
 mod collect;
+mod following;
 mod format;
 mod live;
 
@@ -22,7 +23,9 @@ use crate::output;
 use crate::pm2;
 use crate::quantity::parse_duration;
 
-use format::{Format, Printer};
+pub(super) use following::Following;
+pub(super) use format::Format;
+use format::Printer;
 
 pub(crate) const VERB: Verb = Verb {
     name: "logs",

@@ -26,6 +26,7 @@ mod reload_logs;
 mod reset;
 mod restart;
 mod resurrect;
+mod run;
 mod save;
 mod scale;
 mod send;
@@ -56,6 +57,7 @@ pub(crate) const VERBS: &[Verb] = &[
     reload::VERB,
     delete::VERB,
     scale::VERB,
+    run::VERB,
     list::VERB,
     describe::VERB,
     logs::VERB,

@@ -6,7 +6,7 @@ use wpm_proto::view::AppView;
 
 use super::flags::AppFlags;
 use super::targets::{self, Waiting};
-use super::{Outcome, logs};
+use super::{Outcome, logs, run};
 use crate::appfile::is_app_file;
 use crate::appfile::{self, Choice};
 use crate::cli::{Verb, arguments};
@@ -54,6 +54,9 @@ struct Start {
     /// Follow the logs after the start
     #[arg(long)]
     attach: bool,
+    /// Stay in the foreground where no daemon runs, and stop everything on Ctrl-C; see `wpm run`
+    #[arg(long)]
+    no_daemon: bool,
     #[command(flatten)]
     waiting: Waiting,
     /// Arguments of the app
@@ -73,7 +76,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut known = Vec::new();
     let mut apps = Vec::new();
     for target in targets {
-        if !named && may_be_known(&target) {
+        if !named && !start.no_daemon && may_be_known(&target) {
             let client = match &mut client {
                 Some(client) => client,
                 none => none.insert(context.daemon()?),
@@ -84,6 +87,11 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             }
         }
         apps.extend(of_target(&target, &flags, &choice, &caller, context)?);
+    }
+    if start.no_daemon
+        && let Some(code) = run::in_place_of_a_daemon(context, &apps)?
+    {
+        return Ok(code);
     }
     let mut client = match client {
         Some(client) => client,
@@ -130,7 +138,7 @@ pub(super) fn worst(codes: &[wpm_proto::ExitCode]) -> wpm_proto::ExitCode {
 }
 
 /// Without a target, the app file of this folder is meant.
-fn or_default(targets: Vec<String>, caller: &Caller) -> Result<Vec<String>, Failure> {
+pub(super) fn or_default(targets: Vec<String>, caller: &Caller) -> Result<Vec<String>, Failure> {
     if !targets.is_empty() {
         return Ok(targets);
     }

@@ -17,7 +17,7 @@ use crate::render::{dayjs, escape};
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in crate::verbs) enum Format {
     Text,
     Raw,
     Json,
