@@ -3,6 +3,7 @@
 //! Few and telling: what the pure core decides is tested there, thousands of times faster.
 
 mod appfiles;
+mod apply;
 mod balance;
 mod boot;
 mod chapter;

@@ -287,6 +287,7 @@ const fn waits(op: &Op) -> bool {
         | Op::RestartWith { wait, .. }
         | Op::Reload { wait, .. }
         | Op::ReloadWith { wait, .. }
+        | Op::Apply { wait, .. }
         | Op::Stop { wait, .. }
         | Op::Delete { wait, .. }
         | Op::Scale { wait, .. }

@@ -261,6 +261,7 @@ impl Core {
                 self.reload(now, ticket, &targets, &change, parallel, force)
             }
             Command::ReloadWith { apps, parallel } => self.reload_with(now, ticket, apps, parallel),
+            Command::Apply(apply) => self.apply(now, ticket, apply),
             Command::Stop(targets) => self.stop(&targets),
             Command::Delete(targets) => self.delete(&targets),
             Command::Scale { target, to } => self.scale(now, &target, to),

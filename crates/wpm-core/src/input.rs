@@ -20,6 +20,19 @@ pub struct Start {
     pub force: bool,
 }
 
+/// Apps as they shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Apply {
+    /// The apps.
+    pub apps: Vec<StartApp>,
+    /// Remove apps that came from this file and are not among them.
+    pub prune: Option<String>,
+    /// Whether known apps take the caller's environment, too.
+    pub update_env: bool,
+    /// How many instances of an app are replaced at once; 0 = one.
+    pub parallel: u32,
+}
+
 /// Number of instances to scale to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScaleTo {
@@ -72,6 +85,8 @@ pub enum Command {
         /// How many instances of an app at once; 0 = one.
         parallel: u32,
     },
+    /// Makes apps what a file says, touching only what differs.
+    Apply(Apply),
     /// Stops and keeps in the list.
     Stop(Vec<Selector>),
     /// Stops and forgets.

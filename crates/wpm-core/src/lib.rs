@@ -10,6 +10,7 @@
 //! every wait has a deadline.
 
 mod action;
+mod apply;
 mod backoff;
 mod beside;
 mod core;
@@ -36,13 +37,14 @@ mod time;
 
 pub use crate::core::{Core, RestoredApp, RestoredInstance, RestoredRun};
 pub use action::{Action, InstanceOutcome, Note, Outcome, Reply, Scope};
+pub use apply::{AppChange, Step};
 pub use ids::{AppId, InstanceId, RunId, Ticket};
-pub use input::{Command, CommandError, Event, Input, ScaleTo, Start, StartApp};
+pub use input::{Apply, Command, CommandError, Event, Input, ScaleTo, Start, StartApp};
 pub use instance::{App, Cause, Desired, Exit, Instance, RunInfo, State};
 pub use select::{Selector, SelectorError};
 pub use spec::{
-    BadCheck, BadCondition, BadHook, BadLimit, Balance, Check, Condition, Hook, LogPaths, LogSpec, Resource,
-    ResourceLimit, RestartPolicy, ScheduleOverlap, Spec, SpecChange, StopPolicy, WatchSpec,
-    strftime_of_dayjs,
+    BadCheck, BadCondition, BadHook, BadLimit, Balance, Check, Condition, Difference, Effect, EnvSources,
+    Hook, LogPaths, LogSpec, Resource, ResourceLimit, RestartPolicy, ScheduleOverlap, Spec, SpecChange,
+    StopPolicy, WatchSpec, strftime_of_dayjs,
 };
 pub use time::{Millis, Now};

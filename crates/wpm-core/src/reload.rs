@@ -124,24 +124,34 @@ impl Core {
                 plan.extend(self.put_app(now, app, Restarting::No));
                 continue;
             };
-            let wanted = |id: &InstanceId| {
-                app.start_now || self.instance(*id).is_some_and(|it| it.desired == Desired::Up)
-            };
-            let all = self.instances_of(id);
-            let kept =
-                all.iter().take(app.spec.instances as usize).copied().filter(wanted).collect::<Vec<_>>();
-            if kept.is_empty() || app.spec.schedule.is_some() {
-                plan.extend(self.put_app(now, app, Restarting::No));
-                continue;
-            }
-            plan.extend(kept.iter().map(|id| (*id, Want::Queued)));
-            let order = Order { ticket, members: kept, parallel, resize: true };
-            self.begin_reload(now, id, Some(app.spec), order);
+            plan.extend(self.reload_app(now, ticket, id, app, parallel));
         }
         Ok(plan)
     }
 
-    fn refuse_second_reload(&self, app: AppId) -> Result<(), CommandError> {
+    /// Begins to give a known app a new spec and, with it, new runs.
+    pub(crate) fn reload_app(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        id: AppId,
+        app: StartApp,
+        parallel: u32,
+    ) -> Plan {
+        let wanted =
+            |id: &InstanceId| app.start_now || self.instance(*id).is_some_and(|it| it.desired == Desired::Up);
+        let all = self.instances_of(id);
+        let kept = all.iter().take(app.spec.instances as usize).copied().filter(wanted).collect::<Vec<_>>();
+        if kept.is_empty() || app.spec.schedule.is_some() {
+            return self.put_app(now, app, Restarting::No);
+        }
+        let plan = kept.iter().map(|id| (*id, Want::Queued)).collect();
+        let order = Order { ticket, members: kept, parallel, resize: true };
+        self.begin_reload(now, id, Some(app.spec), order);
+        plan
+    }
+
+    pub(crate) fn refuse_second_reload(&self, app: AppId) -> Result<(), CommandError> {
         match self.apps.get(&app).filter(|_| self.reloads.contains_key(&app)) {
             Some(app) => Err(CommandError::ReloadInProgress { name: app.spec.name.clone() }),
             None => Ok(()),

@@ -8,6 +8,7 @@ mod check;
 mod condition;
 mod date;
 mod diff;
+mod differences;
 mod env;
 mod fingerprint;
 mod hook;
@@ -21,11 +22,13 @@ mod validate;
 pub use check::{BadCheck, Check};
 pub use condition::{BadCondition, Condition};
 pub use date::strftime_of_dayjs;
+pub use differences::{Difference, Effect};
 pub use hook::{BadHook, Hook};
 pub use limits::{BadLimit, Resource, ResourceLimit};
 pub use names::LogPaths;
 pub use schedule::ScheduleOverlap;
 pub use sharing::Balance;
+pub use sources::EnvSources;
 
 use std::collections::BTreeMap;
 

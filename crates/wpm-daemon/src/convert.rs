@@ -12,6 +12,7 @@ use wpm_core::{
 };
 use wpm_proto::app::AppSpec;
 use wpm_proto::request::{Change, Scale};
+use wpm_proto::response;
 use wpm_proto::state::{SavedExit, SavedSpec};
 
 /// What an app gets where neither it nor the user says otherwise.
@@ -427,6 +428,32 @@ pub(crate) fn change(change: Change) -> SpecChange {
         cron_restart: cron_restart.map(|rule| (rule != "0").then_some(rule)),
         date_format: log_date_format.map(|format| (!format.is_empty()).then_some(format)),
     }
+}
+
+/// Memory to wire.
+pub(crate) fn app_change(change: wpm_core::AppChange) -> response::AppChange {
+    use response::Step as Wire;
+    use wpm_core::Step;
+    response::AppChange {
+        app: change.name,
+        step: match change.step {
+            Step::Add => Wire::Add,
+            Step::Keep => Wire::Keep,
+            Step::Start => Wire::Start,
+            Step::Adjust => Wire::Adjust,
+            Step::Scale => Wire::Scale,
+            Step::Reload => Wire::Reload,
+            Step::Restart => Wire::Restart,
+            Step::Delete => Wire::Delete,
+        },
+        instances: change.instances,
+        differences: change.differences.into_iter().map(difference).collect(),
+    }
+}
+
+fn difference(difference: wpm_core::Difference) -> response::Difference {
+    let wpm_core::Difference { key, old, new, secret, effect: _ } = difference;
+    response::Difference { key, old, new, secret }
 }
 
 /// Wire to memory.

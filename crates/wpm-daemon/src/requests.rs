@@ -1,6 +1,8 @@
 //! Requests of clients: each becomes a command to the core, or is answered from what is known.
 
-use wpm_core::{Command, Input, InstanceId, InstanceOutcome, Outcome, Selector, Start, StartApp, State};
+use wpm_core::{
+    Apply, Command, Input, InstanceId, InstanceOutcome, Outcome, Selector, Start, StartApp, State,
+};
 use wpm_proto::app::AppSpec;
 use wpm_proto::error::ErrorCode;
 use wpm_proto::event::EventView;
@@ -42,9 +44,10 @@ impl Daemon {
     /// what came of it so far.
     fn done_before(&self, op: &Op) -> Body {
         let names: Vec<String> = match op {
-            Op::Start { apps, .. } | Op::RestartWith { apps, .. } | Op::ReloadWith { apps, .. } => {
-                apps.iter().map(|a| a.name.clone()).collect()
-            }
+            Op::Start { apps, .. }
+            | Op::RestartWith { apps, .. }
+            | Op::ReloadWith { apps, .. }
+            | Op::Apply { apps, .. } => apps.iter().map(|a| a.name.clone()).collect(),
             Op::StartKnown { targets, .. }
             | Op::Restart { targets, .. }
             | Op::Reload { targets, .. }
@@ -145,6 +148,16 @@ impl Daemon {
                 }
                 Err(body) => return Some(body),
             },
+            Op::Compare { apps, prune, update_env } => {
+                return Some(match self.start_apps(apps) {
+                    Ok(apps) => self.compare(&Apply { apps, prune, update_env, parallel: 0 }),
+                    Err(body) => body,
+                });
+            }
+            Op::Apply { apps, prune, update_env, parallel, wait } => match self.start_apps(apps) {
+                Ok(apps) => (Command::Apply(Apply { apps, prune, update_env, parallel }), wait),
+                Err(body) => return Some(body),
+            },
             Op::Stop { targets, wait } => match selectors(&targets) {
                 Ok(targets) => (Command::Stop(targets), wait),
                 Err(body) => return Some(body),
@@ -222,6 +235,13 @@ impl Daemon {
             out.push(StartApp { spec, start_now });
         }
         Ok(out)
+    }
+
+    fn compare(&self, apply: &Apply) -> Body {
+        match self.core.compare(apply) {
+            Ok(changes) => Body::Changes { changes: changes.into_iter().map(convert::app_change).collect() },
+            Err(refused) => Body::Error { error: wire_error(refused) },
+        }
     }
 
     fn list(&self, targets: &[String], detail: bool) -> Body {

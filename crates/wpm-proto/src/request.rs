@@ -153,6 +153,33 @@ pub enum Op {
         /// Reply when the outcome is known.
         wait: bool,
     },
+    /// What `apply` would do.
+    Compare {
+        /// The apps.
+        apps: Vec<AppSpec>,
+        /// Also name the apps that came from this file and are not among them.
+        #[serde(default)]
+        prune: Option<String>,
+        /// Whether known apps take the caller's environment, too.
+        #[serde(default)]
+        update_env: bool,
+    },
+    /// Makes apps what a file says, touching only what differs.
+    Apply {
+        /// The apps.
+        apps: Vec<AppSpec>,
+        /// Remove apps that came from this file and are not among them.
+        #[serde(default)]
+        prune: Option<String>,
+        /// Whether known apps take the caller's environment, too.
+        #[serde(default)]
+        update_env: bool,
+        /// How many instances of an app at once; 0 = one.
+        #[serde(default)]
+        parallel: u32,
+        /// Reply when the outcome is known.
+        wait: bool,
+    },
     /// Stops.
     Stop {
         /// Which.
@@ -239,6 +266,9 @@ pub enum Op {
 impl Op {
     /// Whether it changes anything.
     pub const fn changes(&self) -> bool {
-        !matches!(self, Self::Ping | Self::List { .. } | Self::Status | Self::Subscribe { .. })
+        !matches!(
+            self,
+            Self::Compare { .. } | Self::Ping | Self::List { .. } | Self::Status | Self::Subscribe { .. }
+        )
     }
 }

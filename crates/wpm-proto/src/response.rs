@@ -51,6 +51,11 @@ pub enum Body {
         /// The daemon.
         daemon: Box<DaemonView>,
     },
+    /// Answer to `compare`. Final.
+    Changes {
+        /// One for each app, those that would be removed last.
+        changes: Vec<AppChange>,
+    },
     /// An instance of a waiting request has its outcome.
     Progress {
         /// The outcome.
@@ -81,6 +86,56 @@ impl Body {
     pub const fn is_final(&self) -> bool {
         !matches!(self, Self::Progress { .. } | Self::Event { .. } | Self::Subscribed { .. })
     }
+}
+
+/// What `apply` does to an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It is new.
+    Add,
+    /// Nothing.
+    Keep,
+    /// It is as it should be, but down.
+    Start,
+    /// What differs is in force at once.
+    Adjust,
+    /// Instances come or go.
+    Scale,
+    /// New runs beside the old ones.
+    Reload,
+    /// New runs after the old ones.
+    Restart,
+    /// It is removed.
+    Delete,
+}
+
+/// What `apply` does to an app, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppChange {
+    /// App.
+    pub app: String,
+    /// What is done.
+    pub step: Step,
+    /// Instances afterwards.
+    pub instances: u32,
+    /// How it differs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
+}
+
+/// One difference between what is in force and what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Key of an app file; of a table, with the name within behind a dot.
+    pub key: String,
+    /// Value that is in force; none = absent.
+    pub old: Option<String>,
+    /// Value to come; none = absent.
+    pub new: Option<String>,
+    /// Whether the values are not for every eye.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// How one instance came out of a request.

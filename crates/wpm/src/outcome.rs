@@ -48,31 +48,47 @@ pub(crate) fn carry_out(
     quiet: bool,
 ) -> verbs::Outcome {
     let begun = Instant::now();
+    let (outcomes, remarks) = wait_for(context, client, op, words, expected)?;
+    // pm2 has other words for what it keeps.
+    let said = !remarks.is_empty() || (pm2::speaks() && outcomes.is_empty());
+    for remark in remarks.into_iter().filter(|_| !pm2::speaks()) {
+        context.note(&remark);
+    }
+    if quiet {
+        let ids: String = outcomes.iter().map(|outcome| format!("{}\n", outcome.id)).collect();
+        output::data(&ids)?;
+    }
+    if outcomes.is_empty() && !said {
+        context.note(words.noun);
+    }
+    report(context, &outcomes, words, begun)
+}
+
+/// Makes a changing request and waits with progress; gives outcomes and remarks.
+pub(crate) fn wait_for(
+    context: &Context,
+    client: &mut Client,
+    op: Op,
+    words: Words,
+    expected: Option<usize>,
+) -> Result<(Vec<InstanceOutcome>, Vec<String>), Failure> {
     interrupt::end_on_interrupt(Some("interrupted: the daemon goes on with it, `wpm list` shows how far"));
     let mut progress = Progress::new(words.doing, expected, context.silent);
     let answer = client.call(op, |_| progress.advance());
     drop(progress);
     match answer? {
-        Body::Outcomes { outcomes, remarks } => {
-            // pm2 has other words for what it keeps.
-            let said = !remarks.is_empty() || (pm2::speaks() && outcomes.is_empty());
-            for remark in remarks.into_iter().filter(|_| !pm2::speaks()) {
-                context.note(&remark);
-            }
-            if quiet {
-                let ids: String = outcomes.iter().map(|outcome| format!("{}\n", outcome.id)).collect();
-                output::data(&ids)?;
-            }
-            if outcomes.is_empty() && !said {
-                context.note(words.noun);
-            }
-            report(context, &outcomes, words, begun)
-        }
+        Body::Outcomes { outcomes, remarks } => Ok((outcomes, remarks)),
         other => Err(unexpected(&other)),
     }
 }
 
-fn report(context: &Context, outcomes: &[InstanceOutcome], words: Words, begun: Instant) -> verbs::Outcome {
+/// Says what came of each app, and gives the exit code.
+pub(crate) fn report(
+    context: &Context,
+    outcomes: &[InstanceOutcome],
+    words: Words,
+    begun: Instant,
+) -> verbs::Outcome {
     let mut by_app: BTreeMap<&str, Vec<&InstanceOutcome>> = BTreeMap::new();
     for outcome in outcomes {
         by_app.entry(&outcome.app).or_default().push(outcome);

@@ -33,6 +33,8 @@ pub(crate) struct Choice {
 /// What a file says.
 #[derive(Debug)]
 pub(crate) struct AppFile {
+    /// The file itself, absolute; none for stdin.
+    pub(crate) source: Option<String>,
     /// Folder that relative paths are seen from.
     pub(crate) base: PathBuf,
     /// The chosen apps.
@@ -91,8 +93,9 @@ pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFi
         Format::Script => script::read(&text, &path, word, &caller.env)?,
     };
     let mut file = of_document(document, &text, word, base, choice)?;
+    file.source = Some(path.display().to_string());
     for app in &mut file.apps {
-        app.source = Some(path.display().to_string());
+        app.source.clone_from(&file.source);
         app.source_env.clone_from(&choice.env);
     }
     Ok(file)
@@ -142,7 +145,7 @@ fn of_document(
         )));
     }
     notes.dedup();
-    Ok(AppFile { base, apps, notes })
+    Ok(AppFile { source: None, base, apps, notes })
 }
 
 /// The settings of one app that stands in a table already, with remarks.

@@ -165,7 +165,8 @@ fn facts(app: &AppView, spec: &AppSpec, now: u64) -> Vec<(&'static str, String)>
         facts.push(("schedule", format!("{rule}, {overlap} while it still runs")));
     }
     if let Some(next) = jobs::next(app.next_run_ms, now) {
-        facts.push(("cron", format!("{}, {next}", jobs::status(app.next_run_ms, now, &TimeZone::system()))));
+        let at = jobs::status(app.next_run_ms, now, &TimeZone::system());
+        facts.push(("clock", format!("{}, {next}", at.trim_start_matches("cron "))));
     }
     if !spec.depends_on.is_empty() {
         let after = spec.depends_on.iter().map(|(app, condition)| format!("after {app} ({condition})"));

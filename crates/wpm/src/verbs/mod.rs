@@ -2,6 +2,7 @@
 //!
 //! A verb reads its arguments, asks the daemon, says what came of it. Nothing here decides about apps.
 
+mod apply;
 mod cleardump;
 mod completion;
 mod delete;
@@ -55,6 +56,7 @@ pub(crate) const VERBS: &[Verb] = &[
     stop::VERB,
     restart::VERB,
     reload::VERB,
+    apply::VERB,
     delete::VERB,
     scale::VERB,
     run::VERB,
