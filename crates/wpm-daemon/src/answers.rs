@@ -3,13 +3,19 @@
 //! Invariant: nobody hears of a change before it is durable, and a run's gate opens only after its
 //! line is in the journal. A client that does not read loses its connection; nobody waits for it.
 
+use std::time::Duration;
+
 use wpm_core::{Input, RunId, Ticket};
+use wpm_proto::request::Request;
 use wpm_proto::response::{Body, Response};
 
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::session::SessionId;
 use crate::store::{Job, Target, Written};
+
+/// Until a state that could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Who waits for a ticket.
 #[derive(Debug)]
@@ -52,6 +58,9 @@ impl Daemon {
             }
             self.storage_trouble.clone_from(&done.error);
         }
+        if done.durable {
+            self.reserved = done.reserved;
+        }
         for token in done.tokens {
             match self.after.remove(&token) {
                 Some(After::Go(run)) => {
@@ -71,7 +80,10 @@ impl Daemon {
                 }
                 Some(After::State) => {
                     self.durable_token = self.durable_token.max(token);
-                    self.send_answers(done.error.as_deref());
+                    self.unsaved.clone_from(&done.error);
+                    self.save_again_at = done.error.is_some().then(|| tokio::time::Instant::now() + AGAIN);
+                    self.send_answers();
+                    self.take_up_waiting();
                 }
                 Some(After::Dump(ticket)) => self.dumped(ticket, done.error.as_deref()),
                 Some(After::Nothing) | None => {}
@@ -80,17 +92,52 @@ impl Daemon {
     }
 
     /// Sends the answers whose state is written.
-    fn send_answers(&mut self, error: Option<&str>) {
+    fn send_answers(&mut self) {
         while let Some((token, session, response)) = self.waiting_answers.pop_front() {
             if token > self.durable_token {
                 self.waiting_answers.push_front((token, session, response));
                 break;
             }
-            let response = match error {
-                Some(error) => Response { id: response.id, body: crate::refusals::not_durable(error) },
-                None => response,
-            };
-            self.respond(session, &response);
+            self.answer_saved(session, response);
+        }
+    }
+
+    /// Answers a change of which the state was written, or could not be.
+    fn answer_saved(&mut self, session: SessionId, mut response: Response) {
+        if let (Some(error), Body::Outcomes { .. }) = (&self.unsaved, &response.body) {
+            response.body = crate::refusals::not_durable(error);
+        }
+        self.respond(session, &response);
+    }
+
+    /// Whether a change of the list may have to be refused: the last state could not be written, or
+    /// there is no room held for the next.
+    pub(crate) const fn is_short_of_room(&self) -> bool {
+        self.unsaved.is_some() || !self.reserved
+    }
+
+    /// Has a change of the list wait until the state as it is was written: what could not be saved is
+    /// better not begun.
+    pub(crate) fn wait_for_room(&mut self, session: SessionId, request: Request) {
+        if self.waiting_requests.is_empty() {
+            self.persist();
+        }
+        self.waiting_requests.push_back((session, request));
+    }
+
+    /// Takes up, or refuses, the changes that waited.
+    fn take_up_waiting(&mut self) {
+        if self.state_token > self.durable_token {
+            return;
+        }
+        for (session, request) in std::mem::take(&mut self.waiting_requests) {
+            match &self.unsaved {
+                Some(error) => {
+                    let body = crate::refusals::not_begun(error);
+                    self.respond(session, &Response { id: request.id, body });
+                }
+                None => self.request_now(session, request),
+            }
         }
     }
 
@@ -108,7 +155,7 @@ impl Daemon {
         if self.state_token > self.durable_token {
             self.waiting_answers.push_back((self.state_token, session, response));
         } else {
-            self.respond(session, &response);
+            self.answer_saved(session, response);
         }
     }
 

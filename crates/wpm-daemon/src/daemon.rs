@@ -115,6 +115,14 @@ pub(crate) struct Daemon {
     pub(crate) generation: u64,
     pub(crate) saved: Saved,
     pub(crate) storage_trouble: Option<String>,
+    /// Why the last state could not be written, until one is.
+    pub(crate) unsaved: Option<String>,
+    /// When it is tried again.
+    pub(crate) save_again_at: Option<tokio::time::Instant>,
+    /// Whether there is room for the next state, however full the disk is.
+    pub(crate) reserved: bool,
+    /// Changes that wait for a sign that they could be written.
+    pub(crate) waiting_requests: VecDeque<(SessionId, wpm_proto::request::Request)>,
     pub(crate) events: u64,
     pub(crate) started_ms: u64,
     pub(crate) quitting: bool,
@@ -184,6 +192,10 @@ impl Daemon {
             generation: recovered.generation,
             saved: Saved::default(),
             storage_trouble: None,
+            unsaved: None,
+            save_again_at: None,
+            reserved: recovered.reserved,
+            waiting_requests: VecDeque::new(),
             events: 0,
             started_ms: clock::wall_ms(),
             quitting: false,
@@ -261,6 +273,10 @@ impl Daemon {
                         break;
                     }
                 },
+                () = until(self.save_again_at) => {
+                    self.save_again_at = None;
+                    self.persist();
+                }
                 () = until(self.proves_at) => self.hand_program_on(),
                 () = until(cron) => for (due, instance) in self.cron.due() {
                     match due {

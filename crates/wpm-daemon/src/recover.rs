@@ -70,6 +70,8 @@ pub(crate) struct Recovered {
     live: Vec<Live>,
     accounts: Accounts,
     defaults: Defaults,
+    /// Whether there is room for the next state, however full the disk is.
+    pub(crate) reserved: bool,
     /// Where runs get control groups.
     pub(crate) groups: Option<Delegation>,
 }
@@ -90,7 +92,8 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     for remark in &loaded.remarks {
         tracing::error!("{remark}");
     }
-    state_file::hold_reserve(&home.reserve());
+    let size = std::fs::metadata(home.state()).map_or(0, |data| data.len());
+    let reserved = state_file::hold_reserve(&home.reserve(), size);
     let boot_id = boot::boot_id().unwrap_or_default();
     let bytes = std::fs::read(home.journal()).unwrap_or_default();
     let (facts, good) = journal::read(&bytes);
@@ -102,6 +105,17 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     // Of another boot, pids mean nothing any more.
     let open: &[OpenRun] = if same_boot { &summary.open } else { &[] };
     let live = find_live(home, open, &summary.ended);
+    let lost = loaded.state.is_none() && (loaded.is_lost() || state_file::was_set_aside(&home.state()));
+    let left = live.iter().filter(|l| !l.over).count();
+    if lost && left > 0 {
+        // With an empty list they would be nobody's, and be ended.
+        return Err(format!(
+            "{left} instances are running, and the list that they belong to cannot be read: they are left alone until \
+             there is a good {} again (a copy of {}, if a list was saved)",
+            home.state().display(),
+            home.dump().display()
+        ));
+    }
     let live_runs: Vec<u64> = live.iter().map(|l| l.run).collect();
     leftovers::remove(home, &live_runs);
     let groups = Delegation::find(home.path()).inspect(|groups| {
@@ -112,8 +126,14 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     let generation = state.as_ref().map_or(0, |s| s.generation);
     let accounts =
         state.as_ref().map(|s| accounts(&s.apps, generation, &summary, &live, same_boot)).unwrap_or_default();
-    compact(home, &boot_id, &live, &accounts)
-        .map_err(|e| format!("cannot write {}: {e}", home.journal().display()))?;
+    if let Err(error) = compact(home, &boot_id, &live, &accounts) {
+        // Apps are not left alone because a disk is full: the old journal goes on, as far as it is good.
+        tracing::error!(%error, "the run journal cannot be written anew: {}", home.journal().display());
+        let keep = if same_boot { good } else { 0 };
+        if let Err(error) = cut(&home.journal(), keep) {
+            return Err(format!("cannot use {}: {error}", home.journal().display()));
+        }
+    }
     let first_run = (clock::wall_ms() * 1000)
         .max(summary.last_run + 1)
         .max(live.iter().map(|l| l.run + 1).max().unwrap_or(0));
@@ -126,6 +146,7 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
         accounts,
         defaults,
         groups,
+        reserved,
     })
 }
 
@@ -241,6 +262,12 @@ fn compact(home: &Home, boot_id: &str, live: &[Live], accounts: &Accounts) -> st
     let fresh = path.with_extension("new");
     std::fs::write(&fresh, text)?;
     std::fs::rename(fresh, path)
+}
+
+/// Cuts the journal off behind what is good of it.
+fn cut(journal: &Path, good: usize) -> std::io::Result<()> {
+    let file = std::fs::File::options().write(true).create(true).truncate(false).open(journal)?;
+    if file.metadata()?.len() > good as u64 { file.set_len(good as u64) } else { Ok(()) }
 }
 
 impl Daemon {

@@ -16,7 +16,22 @@ pub(crate) fn not_durable(why: &str) -> Body {
             code: ErrorCode::Storage,
             message: format!("the change is in force but not saved: {why}"),
             hint: Some(
-                "make room on the disk of the home; wpm writes the state again with the next change".into(),
+                "make room on the disk of the home; wpm tries to write the state every 2 s until it can"
+                    .into(),
+            ),
+            similar: vec![],
+        },
+    }
+}
+
+/// The answer where a change was not made because it could not have been written.
+pub(crate) fn not_begun(why: &str) -> Body {
+    Body::Error {
+        error: WireError {
+            code: ErrorCode::Storage,
+            message: format!("nothing was changed, for it could not be saved: {why}"),
+            hint: Some(
+                "make room on the disk of the home; `stop`, `restart` and `flush` work meanwhile".into(),
             ),
             similar: vec![],
         },

@@ -23,6 +23,15 @@ const KEYS: usize = 64;
 impl Daemon {
     /// Answers one request, at once or through a ticket.
     pub(crate) fn request(&mut self, session: SessionId, request: Request) {
+        if request.op.changes_the_list() && self.is_short_of_room() {
+            self.wait_for_room(session, request);
+        } else {
+            self.request_now(session, request);
+        }
+    }
+
+    /// The same, whatever room there is.
+    pub(crate) fn request_now(&mut self, session: SessionId, request: Request) {
         let Request { id, key, op } = request;
         if let Some(key) = key.filter(|_| op.changes()) {
             if self.recent_keys.contains(&key) {
@@ -34,9 +43,9 @@ impl Daemon {
             }
             self.recent_keys.push_back(key);
         }
-        let result = self.dispatch(session, id, op);
-        if let Some(body) = result {
-            self.respond_durably(session, id, body);
+        // What is answered at once has changed nothing that is saved.
+        if let Some(body) = self.dispatch(session, id, op) {
+            self.respond(session, &Response { id, body });
         }
     }
 

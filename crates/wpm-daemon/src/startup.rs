@@ -58,8 +58,10 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     }
     // Small, and read by Node at each start of an app with `--port-step`.
     let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
-    std::fs::write(&preload, wpm_cluster::port_step::PRELOAD)
-        .map_err(|e| format!("cannot write {}: {e}", preload.display()))?;
+    let there = std::fs::read(&preload).is_ok_and(|text| text == wpm_cluster::port_step::PRELOAD.as_bytes());
+    if !there && let Err(error) = std::fs::write(&preload, wpm_cluster::port_step::PRELOAD) {
+        tracing::warn!(%error, "cannot write {}, which apps with a port step need", preload.display());
+    }
     let (hello, held) = greeting(&keeper_link).await;
     let (inbox, messages) = unbounded_channel();
     let (written_to, written) = unbounded_channel();

@@ -2,7 +2,8 @@
 //!
 //! Replacing is: temporary file, fsync, rename, fsync of the folder; the generation before stays as
 //! `.bak`. A file that cannot be read is set aside under a name of its own, never overwritten, and
-//! the last good generation is used. Disk full: the reserve is given up for the temporary file.
+//! the last good generation is used. Disk full: the reserve becomes the temporary file, so that nobody
+//! else can take its room on the way.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,8 +14,18 @@ use wpm_proto::state::{StateFile, VERSION};
 
 /// Largest file that is read, in bytes; a larger one is not wpm's.
 const MAX_SIZE: u64 = 256 * 1024 * 1024;
-/// Disk space held for the day on which the disk is full, in bytes.
+/// Disk space held for the day on which the disk is full, in bytes; more where the state is large.
 const RESERVE: u64 = 128 * 1024;
+/// Between the name of a file that was set aside and the time.
+const ASIDE: &str = ".corrupt-";
+/// Errors that say nothing about the file: trying again may help.
+const PASSING: [rustix::io::Errno; 5] = [
+    rustix::io::Errno::MFILE,
+    rustix::io::Errno::NFILE,
+    rustix::io::Errno::NOMEM,
+    rustix::io::Errno::AGAIN,
+    rustix::io::Errno::INTR,
+];
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -23,6 +34,13 @@ pub(crate) struct Loaded {
     pub(crate) state: Option<StateFile>,
     /// Sentences for the log and for `wpm doctor`.
     pub(crate) remarks: Vec<String>,
+}
+
+impl Loaded {
+    /// Whether there was a state and nothing of it could be read.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state.is_none() && !self.remarks.is_empty()
+    }
 }
 
 /// Why one file gave no state.
@@ -37,6 +55,9 @@ pub(crate) enum LoadError {
     /// It is not what wpm writes.
     #[error("it is not a state file: {0}")]
     Foreign(String),
+    /// The system said no for now.
+    #[error("{0}")]
+    Passing(io::Error),
     /// A newer wpm wrote it.
     #[error("it has version {0}, and this wpm reads up to version {VERSION}")]
     Newer(u32),
@@ -44,11 +65,17 @@ pub(crate) enum LoadError {
 
 /// Reads one file.
 pub(crate) fn read(path: &Path) -> Result<StateFile, LoadError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(LoadError::Absent),
-        Err(e) => return Err(LoadError::Io(e)),
+    let failed = |e: io::Error| match e.raw_os_error() {
+        Some(errno) if PASSING.iter().any(|p| p.raw_os_error() == errno) => LoadError::Passing(e),
+        _ if e.kind() == io::ErrorKind::NotFound => LoadError::Absent,
+        _ => LoadError::Io(e),
     };
+    // A pipe in its place would be waited for.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path);
+    let file = file.map_err(failed)?;
     let meta = file.metadata().map_err(LoadError::Io)?;
     if !meta.is_file() {
         return Err(LoadError::Foreign("it is not a regular file".into()));
@@ -57,7 +84,7 @@ pub(crate) fn read(path: &Path) -> Result<StateFile, LoadError> {
         return Err(LoadError::Foreign(format!("{} bytes are too many", meta.len())));
     }
     let mut text = Vec::new();
-    let _ = file.take(MAX_SIZE).read_to_end(&mut text).map_err(LoadError::Io)?;
+    let _ = file.take(MAX_SIZE).read_to_end(&mut text).map_err(failed)?;
     let version = serde_json::from_slice::<serde_json::Value>(&text)
         .map_err(|e| LoadError::Foreign(e.to_string()))?
         .get("version")
@@ -72,7 +99,8 @@ pub(crate) fn read(path: &Path) -> Result<StateFile, LoadError> {
 /// Reads the file or, where it cannot be read, its last good generation.
 ///
 /// # Errors
-/// Only for a file of a newer wpm: starting with less would lose what it holds.
+/// For a file of a newer wpm, since starting with less would lose what it holds; and where the system
+/// had no room to open it just now.
 pub(crate) fn load(path: &Path, backup: &Path) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::default();
     let why = match read(path) {
@@ -80,7 +108,7 @@ pub(crate) fn load(path: &Path, backup: &Path) -> Result<Loaded, LoadError> {
             loaded.state = Some(state);
             return Ok(loaded);
         }
-        Err(e @ LoadError::Newer(_)) => return Err(e),
+        Err(e @ (LoadError::Newer(_) | LoadError::Passing(_))) => return Err(e),
         Err(e) => e,
     };
     let absent = matches!(why, LoadError::Absent);
@@ -97,16 +125,25 @@ pub(crate) fn load(path: &Path, backup: &Path) -> Result<Loaded, LoadError> {
             loaded.state = Some(state);
         }
         Err(LoadError::Absent) => {}
-        Err(e @ LoadError::Newer(_)) => return Err(e),
+        Err(e @ (LoadError::Newer(_) | LoadError::Passing(_))) => return Err(e),
         Err(e) => loaded.remarks.push(quarantine(backup, &e)),
     }
     Ok(loaded)
 }
 
+/// Whether a file of this name was set aside once, and is still there.
+pub(crate) fn was_set_aside(path: &Path) -> bool {
+    let Some((folder, name)) = path.parent().zip(path.file_name()) else { return false };
+    let mut start = name.to_string_lossy().into_owned();
+    start.push_str(ASIDE);
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|e| e.file_name()).any(|name| name.to_string_lossy().starts_with(&start))
+}
+
 /// Sets a file aside.
 fn quarantine(path: &Path, why: &LoadError) -> String {
     let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".corrupt-{}", crate::clock::wall_ms()));
+    aside.push(format!("{ASIDE}{}", crate::clock::wall_ms()));
     let aside = PathBuf::from(aside);
     match fs::rename(path, &aside) {
         Ok(()) => format!("cannot use {}: {why}; kept it as {}", path.display(), aside.display()),
@@ -116,21 +153,24 @@ fn quarantine(path: &Path, why: &LoadError) -> String {
     }
 }
 
-/// Replaces the file durably, keeping the generation before as `backup`.
+/// Replaces the file durably, keeping the generation before as `backup`. Says whether a reserve is held
+/// for the next time.
 ///
 /// # Errors
 /// When any step fails; the old file is untouched then.
-pub(crate) fn replace(path: &Path, backup: &Path, reserve: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, backup: &Path, reserve: &Path, content: &[u8]) -> io::Result<bool> {
     let temporary = path.with_extension("json.tmp");
-    match write_whole(&temporary, content) {
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) => {
-            drop(fs::remove_file(reserve));
-            if let Err(e) = write_whole(&temporary, content) {
-                drop(fs::remove_file(&temporary));
-                return Err(e);
-            }
+    let written = write_whole(&temporary, content).or_else(|e| {
+        let full = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT];
+        if !full.iter().any(|errno| e.raw_os_error() == Some(errno.raw_os_error())) {
+            return Err(e);
         }
-        other => other?,
+        fs::rename(reserve, &temporary).map_err(|_| e)?;
+        write_over(&temporary, content)
+    });
+    if let Err(e) = written {
+        drop(fs::remove_file(&temporary));
+        return Err(e);
     }
     if path.exists() {
         drop(fs::remove_file(backup));
@@ -143,10 +183,7 @@ pub(crate) fn replace(path: &Path, backup: &Path, reserve: &Path, content: &[u8]
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
     }
-    if !reserve.exists() {
-        hold_reserve(reserve);
-    }
-    Ok(())
+    Ok(hold_reserve(reserve, content.len() as u64))
 }
 
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -155,13 +192,27 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Allocates the reserve; a failure only means that there is none.
-pub(crate) fn hold_reserve(path: &Path) {
-    if let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
-        && rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE).is_err()
-    {
+/// Writes into room that a file has already, and gives back what is too much.
+fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(content)?;
+    file.set_len(content.len() as u64)?;
+    file.sync_all()
+}
+
+/// Allocates the reserve for a state of this size unless it is there. Whether it is there now.
+pub(crate) fn hold_reserve(path: &Path, state: u64) -> bool {
+    let wanted = RESERVE.max(state * 2);
+    if fs::metadata(path).is_ok_and(|data| data.len() >= wanted) {
+        return true;
+    }
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let Ok(file) = open else { return false };
+    let held = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, wanted).is_ok();
+    if !held {
         drop(fs::remove_file(path));
     }
+    held
 }
 
 #[cfg(test)]
@@ -203,6 +254,38 @@ mod tests {
                 .expect("the bad file is kept");
             assert_eq!(fs::read(kept.path()).expect("readable"), bad);
         }
+    }
+
+    #[test]
+    fn the_reserve_grows_with_the_state_and_becomes_the_file() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let reserve = dir.path().join("reserve");
+        assert!(hold_reserve(&reserve, 10));
+        assert_eq!(fs::metadata(&reserve).expect("there").len(), RESERVE);
+        assert!(hold_reserve(&reserve, RESERVE));
+        assert_eq!(fs::metadata(&reserve).expect("there").len(), 2 * RESERVE);
+        assert!(!hold_reserve(&dir.path().join("no/such"), 1));
+        write_over(&reserve, b"content").expect("room is there");
+        assert_eq!(fs::read(&reserve).expect("there"), b"content");
+    }
+
+    #[test]
+    fn what_waits_is_too_large_or_cannot_be_opened_is_no_state() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("state.json");
+        // A pipe that nobody writes: reading must not wait for it.
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("mkfifo");
+        assert!(matches!(read(&path), Err(LoadError::Foreign(_) | LoadError::Io(_))));
+        fs::remove_file(&path).expect("there");
+        File::create(&path).expect("made").set_len(1 << 30).expect("sparse");
+        let loaded = load(&path, &dir.path().join("none")).expect("starts");
+        assert!(loaded.is_lost() && loaded.remarks[0].contains("1073741824 bytes are too many"));
+        assert!(!path.exists(), "it was set aside");
+        std::os::unix::fs::symlink("state.json", &path).expect("a loop");
+        assert!(load(&path, &dir.path().join("none")).expect("starts").is_lost());
+        let fresh = load(&dir.path().join("x"), &dir.path().join("y")).expect("starts");
+        assert!(!fresh.is_lost(), "a home without a list has lost none");
     }
 
     #[test]

@@ -17,6 +17,11 @@ use wpm_proto::home::Home;
 
 use crate::state_file;
 
+/// Room that is held for the journal, for gates wait for it; and how little of it is left when more is
+/// asked for. In bytes.
+const JOURNAL_ROOM: u64 = 64 * 1024;
+const JOURNAL_LEAST: u64 = 16 * 1024;
+
 /// Which file a state goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -47,6 +52,8 @@ pub(crate) struct Written {
     pub(crate) error: Option<String>,
     /// Whether it was a state file.
     pub(crate) durable: bool,
+    /// Whether there is room for the next state, however full the disk is.
+    pub(crate) reserved: bool,
 }
 
 /// Hand of the loop to the thread.
@@ -64,10 +71,12 @@ impl Store {
     pub(crate) fn start(home: Home, written: UnboundedSender<Written>) -> io::Result<Self> {
         let journal = OpenOptions::new().append(true).create(true).mode(0o600).open(home.journal())?;
         let (to, from) = channel();
-        let thread = std::thread::Builder::new()
-            .name("wpm-store".into())
-            .stack_size(256 * 1024)
-            .spawn(move || Writer { home, journal, written }.run(&from))?;
+        let thread =
+            std::thread::Builder::new().name("wpm-store".into()).stack_size(256 * 1024).spawn(move || {
+                let end = journal.metadata().map_or(0, |data| data.len());
+                let journal_room = reserve_ahead(&journal, end);
+                Writer { home, journal, journal_room, written }.run(&from);
+            })?;
         Ok(Self { to, thread })
     }
 
@@ -85,9 +94,17 @@ impl Store {
     }
 }
 
+/// Holds room behind the end of the journal; up to where, or 0 where there is none.
+fn reserve_ahead(journal: &File, end: u64) -> u64 {
+    let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(journal, keep, end, JOURNAL_ROOM).map_or(0, |()| end + JOURNAL_ROOM)
+}
+
 struct Writer {
     home: Home,
     journal: File,
+    /// Up to where room is held for it.
+    journal_room: u64,
     written: UnboundedSender<Written>,
 }
 
@@ -122,29 +139,45 @@ impl Writer {
             // The journal first: gates wait for it.
             if !line_tokens.is_empty() {
                 let error = self.append(lines.as_bytes()).err();
-                self.tell(line_tokens, error.as_ref(), "writing the run journal", false);
+                self.tell(line_tokens, error.as_ref(), "writing the run journal", None);
             }
             for (target, content, tokens) in files {
                 let (path, backup) = match target {
                     Target::State => (self.home.state(), self.home.state_backup()),
                     Target::Dump => (self.home.dump(), self.home.dump_backup()),
                 };
-                let error = state_file::replace(&path, &backup, &self.home.reserve(), &content).err();
-                self.tell(tokens, error.as_ref(), &format!("writing {}", path.display()), true);
+                let done = state_file::replace(&path, &backup, &self.home.reserve(), &content);
+                let reserved = *done.as_ref().unwrap_or(&false);
+                self.tell(
+                    tokens,
+                    done.err().as_ref(),
+                    &format!("writing {}", path.display()),
+                    Some(reserved),
+                );
             }
         }
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let before = self.journal.metadata()?.len();
-        self.journal.write_all(bytes).inspect_err(|_| {
+        if let Err(e) = self.journal.write_all(bytes) {
             drop(self.journal.set_len(before));
-        })
+            // Cut off with the half line.
+            self.journal_room = 0;
+            return Err(e);
+        }
+        let end = before + bytes.len() as u64;
+        if end + JOURNAL_LEAST > self.journal_room {
+            self.journal_room = reserve_ahead(&self.journal, end);
+        }
+        Ok(())
     }
 
-    fn tell(&self, tokens: Vec<u64>, error: Option<&io::Error>, what: &str, durable: bool) {
+    /// `reserved`: it was a state file, and whether there is room for the next.
+    fn tell(&self, tokens: Vec<u64>, error: Option<&io::Error>, what: &str, reserved: Option<bool>) {
         let error = error.map(|e| format!("{what} failed: {e}"));
+        let (durable, reserved) = (reserved.is_some(), reserved.unwrap_or(true));
         // The loop is gone only when the process ends.
-        drop(self.written.send(Written { tokens, error, durable }));
+        drop(self.written.send(Written { tokens, error, durable, reserved }));
     }
 }

@@ -271,4 +271,19 @@ impl Op {
             Self::Compare { .. } | Self::Ping | Self::List { .. } | Self::Status | Self::Subscribe { .. }
         )
     }
+
+    /// Whether it may add to the list, take out of it, or have something run that did not: what is better
+    /// refused than done where it cannot be saved. What relieves a full disk is not among them.
+    pub const fn changes_the_list(&self) -> bool {
+        matches!(
+            self,
+            Self::Start { .. }
+                | Self::StartKnown { .. }
+                | Self::RestartWith { .. }
+                | Self::ReloadWith { .. }
+                | Self::Delete { .. }
+                | Self::Scale { .. }
+                | Self::Resurrect { .. }
+        )
+    }
 }

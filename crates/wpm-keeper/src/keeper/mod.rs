@@ -112,7 +112,10 @@ fn note_pid(path: &Path) -> io::Result<()> {
 impl Keeper {
     /// Becomes the keeper of `home`.
     fn start(proof: SingleThread, home: &Path, lock: File, held: Vec<(u64, OwnedFd)>) -> io::Result<Self> {
-        note_pid(&home.join(PID_NAME))?;
+        if let Err(e) = note_pid(&home.join(PID_NAME)) {
+            // On a full disk there has to be a keeper all the same.
+            crate::complain(&format!("cannot write the keeper's pid file: {e}"));
+        }
         // A daemon that starts a keeper has the raised limit already; the variable tells the real one.
         let told = std::env::var(start::DESCRIPTORS_SOFT).ok().and_then(|v| v.parse().ok());
         let raised = limits::raise_descriptors();
