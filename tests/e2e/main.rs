@@ -13,6 +13,7 @@ mod environment;
 mod events;
 mod full_disk;
 mod groups;
+mod import;
 mod jobs;
 mod life;
 mod output;

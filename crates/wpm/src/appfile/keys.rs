@@ -151,6 +151,19 @@ pub(super) struct Wrong {
     pub(super) help: Option<String>,
 }
 
+/// wpm's own name of a key.
+pub(super) fn canonical(key: &str) -> Option<&'static str> {
+    let name = snake_case(key);
+    KEYS.iter()
+        .find(|(names, _)| names.contains(&name.as_str()))
+        .and_then(|(names, _)| names.first().copied())
+}
+
+/// Whether wpm knows a key and has no use for it.
+pub(super) fn is_kept(key: &str) -> bool {
+    KEPT.contains(&snake_case(key).as_str())
+}
+
 /// Whether a table describes an app.
 pub(super) fn is_app(table: &Map<String, Value>) -> bool {
     table.keys().any(|key| KEYS[0].0.contains(&key.as_str()))

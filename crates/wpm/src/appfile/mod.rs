@@ -4,6 +4,7 @@
 //! together. Resolves no path and starts nothing. Invariant: a key that is not understood is an error,
 //! never silently ignored.
 
+mod carry;
 mod keys;
 mod locate;
 mod parse;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use crate::failure::{Code, Failure};
 use crate::options::AppOptions;
 use crate::target::{Caller, absolute};
+pub(crate) use carry::carry;
 use parse::{Data, Format};
 
 /// Which apps of a file are meant, and with which environment.
@@ -75,6 +77,22 @@ pub(crate) fn default_file(folder: &Path) -> Option<PathBuf> {
 
 /// Reads a file; `-` is JSON on stdin.
 pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFile, Failure> {
+    let (document, text, base) = document(word, caller)?;
+    if word == "-" {
+        return of_document(document, &text, "stdin", base, choice);
+    }
+    let path = absolute(word, &caller.cwd, &caller.env);
+    let mut file = of_document(document, &text, word, base, choice)?;
+    file.source = Some(path.display().to_string());
+    for app in &mut file.apps {
+        app.source.clone_from(&file.source);
+        app.source_env.clone_from(&choice.env);
+    }
+    Ok(file)
+}
+
+/// What a file holds, its text, and the folder that its relative paths are seen from.
+fn document(word: &str, caller: &Caller) -> Result<(Value, String, PathBuf), Failure> {
     let path = absolute(word, &caller.cwd, &caller.env);
     let unreadable = |cause: std::io::Error| {
         Failure::new(Code::AppFile, format!("cannot read the app file {}: {cause}", path.display()))
@@ -82,8 +100,7 @@ pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFi
     if word == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
-        let document = parse::data(&text, Data::Json, "stdin")?;
-        return of_document(document, &text, "stdin", caller.cwd.clone(), choice);
+        return Ok((parse::data(&text, Data::Json, "stdin")?, text, caller.cwd.clone()));
     }
     let text = std::fs::read_to_string(&path).map_err(unreadable)?;
     let base = path.parent().unwrap_or(&caller.cwd).to_owned();
@@ -92,13 +109,7 @@ pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFi
         Format::Procfile => procfile::parse(&text, &base, word)?,
         Format::Script => script::read(&text, &path, word, &caller.env)?,
     };
-    let mut file = of_document(document, &text, word, base, choice)?;
-    file.source = Some(path.display().to_string());
-    for app in &mut file.apps {
-        app.source.clone_from(&file.source);
-        app.source_env.clone_from(&choice.env);
-    }
-    Ok(file)
+    Ok((document, text, base))
 }
 
 fn of_document(

@@ -251,7 +251,9 @@ fn entry(name: String, processes: &[Map<String, Value>]) -> Option<Entry> {
         }
         let Some(value) = first.get(*key).filter(|value| !is_empty(value)) else { continue };
         let line_is_args = *key == "args" && line.is_some();
-        if !is_default(key, value) && !line_is_args {
+        // Of a single process pm2 says so by itself.
+        let by_itself = *key == "merge_logs" && processes.len() == 1 && !cluster;
+        if !is_default(key, value) && !line_is_args && !by_itself {
             table.insert((*key).to_owned(), value.clone());
         }
     }
@@ -267,6 +269,14 @@ fn entry(name: String, processes: &[Map<String, Value>]) -> Option<Entry> {
     if let Some(both) = first.get("pm_log_path").and_then(Value::as_str) {
         table.insert("log_file".to_owned(), json!(both));
     }
+    // A job by the clock: between its runs pm2 shows it as stopped.
+    let job = table.get("autorestart") == Some(&json!(false)) && table.contains_key("cron_restart");
+    if job {
+        table.remove("autorestart");
+        if let Some(rule) = table.remove("cron_restart") {
+            table.insert("schedule".to_owned(), rule);
+        }
+    }
     let env = first.get("env").and_then(Value::as_object).cloned().unwrap_or_default();
     let env = env.into_iter().filter_map(|(key, value)| match value {
         // pm2 puts an empty object under the name of the app itself.
@@ -275,10 +285,12 @@ fn entry(name: String, processes: &[Map<String, Value>]) -> Option<Entry> {
         other => Some((key, other.to_string())),
     });
     let running = processes.iter().any(|it| {
-        !matches!(it.get("status").and_then(Value::as_str), Some("stopped" | "errored" | "stopping"))
+        job || !matches!(it.get("status").and_then(Value::as_str), Some("stopped" | "errored" | "stopping"))
     });
     Some(Entry {
-        env: env.filter(|(key, _)| !OWN.contains(&key.as_str())).collect(),
+        env: env
+            .filter(|(key, value)| !(OWN.contains(&key.as_str()) || *key == name && value == "{}"))
+            .collect(),
         ids: processes.iter().filter_map(|it| it.get("pm_id").and_then(Value::as_u64)).collect(),
         name,
         table,
@@ -355,7 +367,7 @@ mod tests {
             "status": "online", "autorestart": true, "kill_timeout": 1600, "max_memory_restart": 314_572_800,
             "pm_out_log_path": "/root/.pm2/logs/web-out-0.log", "pm_err_log_path": "/var/log/web-0.log",
             "pm_pid_path": "/root/.pm2/pids/web-0.pid", "watch": false,
-            "env": {"NODE_ENV": "production", "web": {}, "PM2_HOME": "/root/.pm2", "PORT": 80},
+            "env": {"NODE_ENV": "production", "web": "{}", "PM2_HOME": "/root/.pm2", "PORT": 80},
             "NODE_ENV": "production", "axm_actions": [], "pmx": true
         });
         process.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -388,6 +400,17 @@ mod tests {
         assert_eq!(apps[0].table["script"], "npm run dev");
         assert!(!apps[0].table.contains_key("args") && !apps[0].table.contains_key("interpreter"));
         assert!(!apps[0].running);
+    }
+
+    #[test]
+    fn a_job_by_the_clock_is_one_here_too() {
+        let job = process(&json!({
+            "autorestart": false, "cron_restart": "*/5 * * * *", "status": "stopped", "exec_mode": "fork_mode"
+        }));
+        let apps = read(&json!([job]).to_string(), "x").expect("a list");
+        assert_eq!(apps[0].table["schedule"], "*/5 * * * *");
+        assert!(!apps[0].table.contains_key("cron_restart") && !apps[0].table.contains_key("autorestart"));
+        assert!(apps[0].running);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(crate) mod dump;
 mod place;
 pub(crate) mod tables;
 pub(crate) mod voice;
+pub(crate) mod wire;
 mod words;
 
 use std::ffi::OsString;

@@ -13,6 +13,7 @@ mod events;
 mod flags;
 mod flush;
 mod id;
+mod import;
 mod jlist;
 mod kill;
 mod list;
@@ -83,6 +84,7 @@ pub(crate) const VERBS: &[Verb] = &[
     ping::VERB,
     update::VERB,
     kill::VERB,
+    import::VERB,
     startup::VERB,
     unstartup::VERB,
     doctor::VERB,
