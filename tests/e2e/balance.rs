@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::world::{World, ports_in_a_row};
+use crate::world::{World, await_text, ports_in_a_row};
 
 /// A server that keeps its connections.
 const SERVER: &str = r#"
@@ -48,6 +48,95 @@ fn chat(world: &World) -> u16 {
     port
 }
 
+/// Writes `nginx.conf`, which includes `site.conf`, and `more.conf` where it is there.
+fn nginx_conf(world: &World) -> std::path::PathBuf {
+    let dir = world.dir.path().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {dir}/{kind};\n"))
+        .concat();
+    let text = format!(
+        "pid {dir}/nginx.pid;\nerror_log stderr;\nevents {{}}\n\
+         http {{\naccess_log off;\n{temporary}include {dir}/site.conf;\ninclude {dir}/more*.conf;\n}}\n"
+    );
+    let conf = world.dir.path().join("nginx.conf");
+    std::fs::write(&conf, text).expect("written");
+    conf
+}
+
+fn start_nginx(world: &World, port: u16) {
+    let conf = nginx_conf(world);
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").expect("a path"));
+    let ready = format!("port:{port}");
+    let words = ["start", "nginx", "--ready", &ready, "--listen-timeout", "30s", "--"];
+    let own = ["-c", conf.to_str().expect("utf-8"), "-g", "daemon off;"];
+    let started = world.command(words.into_iter().chain(own)).env("PATH", path).output().expect("runs");
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+}
+
+/// Which instances answer so many new connections.
+fn through(port: u16, times: u32) -> std::collections::BTreeSet<String> {
+    (0..times).map(|_| connection(port).1.rsplit(' ').next().expect("a number").to_owned()).collect()
+}
+
+#[test]
+fn nginx_is_kept_true_as_instances_come_and_go() {
+    let world = World::new();
+    let port = chat(&world);
+    let front = ports_in_a_row(1);
+    let site = world.dir.path().join("site.conf");
+    let conf = nginx_conf(&world);
+    let listen = format!("127.0.0.1:{front}");
+    let path = |path: &std::path::Path| path.to_str().expect("utf-8").to_owned();
+    let write: Vec<String> = ["nginx", "chat", "--listen", &listen, "--round-robin", "--write", &path(&site)]
+        .map(str::to_owned)
+        .into();
+    world.wpm(&write).ok();
+    start_nginx(&world, front);
+    assert_eq!(through(front, 9).len(), 3);
+    let said = world.wpm(&write).ok();
+    assert!(said.err.contains("is as it should be"), "{}", said.err);
+
+    let mut reload = write;
+    reload.extend(["--reload".to_owned(), "--config".to_owned(), path(&conf)]);
+    let mut follow =
+        world.command(reload.iter().map(String::as_str).chain(["--follow"])).spawn().expect("runs");
+    world.run("scale chat 4").ok();
+    await_text(
+        &site,
+        &format!("127.0.0.1:{};  # chat:3", port + 3).replace(';', " max_fails=2 fail_timeout=5s;"),
+    );
+    world.run("stop chat/1").ok();
+    await_text(&site, &format!("127.0.0.1:{} down;  # chat:1", port + 1));
+    crate::world::kill_and_wait(world.read("daemon.pid").trim().parse().expect("a pid"));
+    world.run("restart chat/1").ok();
+    world.run("scale chat 2").ok();
+    // Which it hears from the next daemon; the file has but two servers then.
+    crate::world::await_file(&site, "had two servers", |text| {
+        !text.contains(" down;") && text.matches("  # chat:").count() == 2
+    });
+    follow.kill().expect("killed");
+    follow.wait().expect("ended");
+
+    // What nginx refuses is not put in place, or is taken back where it refuses it beside the rest.
+    let before = std::fs::read_to_string(&site).expect("there");
+    let wrong = world.wpm(["nginx", "chat", "--listen", "99999999", "--write", &path(&site)]).fails(1);
+    assert!(wrong.err.contains("invalid port"), "{}", wrong.err);
+    assert_eq!(std::fs::read_to_string(&site).expect("there"), before);
+    std::fs::write(world.dir.path().join("more.conf"), "upstream wpm_chat { server 127.0.0.1:1; }")
+        .expect("written");
+    world.run("scale chat 3").ok();
+    let wrong = world.wpm(&reload).fails(1);
+    assert!(
+        wrong.err.contains("duplicate upstream") && wrong.err.contains("is what it was"),
+        "{}",
+        wrong.err
+    );
+    assert_eq!(std::fs::read_to_string(&site).expect("there"), before);
+    std::fs::remove_file(world.dir.path().join("more.conf")).expect("removed");
+    let said = world.wpm(&reload).ok();
+    assert!(said.err.contains("3 of 3 up, nginx has read it"), "{}", said.err);
+}
+
 #[test]
 fn the_least_loaded_is_picked_and_nginx_serves_them_all() {
     let world = World::new();
@@ -57,31 +146,18 @@ fn the_least_loaded_is_picked_and_nginx_serves_them_all() {
     for n in 0..3 {
         assert!(described.contains(&format!("on 127.0.0.1:{}", port + n)), "{described}");
     }
+    let listed = world.run("list").ok().out;
+    assert!(listed.contains(&format!(" {port}-{} ", port + 2)), "{listed}");
     let _open = [0, 0, 1].map(|n| connection(port + n));
     let picked = world.run("pick chat --json").ok().json();
     assert_eq!((&picked["index"], &picked["connections"]), (&2.into(), &0.into()), "{picked}");
     assert_eq!(world.run("pick chat").ok().out, format!("127.0.0.1:{}\n", port + 2));
 
     let front = ports_in_a_row(3);
-    let server = world.run(&format!("nginx chat --round-robin --listen 127.0.0.1:{front}")).ok().out;
-    let dir = world.dir.path().display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {dir}/{kind};\n"))
-        .concat();
-    let text = format!(
-        "pid {dir}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{server}}}\n"
-    );
-    let conf = world.dir.path().join("nginx.conf");
-    std::fs::write(&conf, text).expect("written");
-    let path = format!("{}:/usr/sbin", std::env::var("PATH").expect("a path"));
-    let ready = format!("port:{front}");
-    let words = ["start", "nginx", "--ready", &ready, "--listen-timeout", "30s", "--"];
-    let own = ["-c", conf.to_str().expect("utf-8"), "-g", "daemon off;"];
-    let started = world.command(words.into_iter().chain(own)).env("PATH", path).output().expect("runs");
-    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-    let answers: std::collections::BTreeSet<String> =
-        (0..9).map(|_| connection(front).1.rsplit(' ').next().expect("a number").to_owned()).collect();
-    assert_eq!(answers.len(), 3, "{answers:?}");
+    let site = world.run(&format!("nginx chat --round-robin --listen 127.0.0.1:{front}")).ok().out;
+    std::fs::write(world.dir.path().join("site.conf"), site).expect("written");
+    start_nginx(&world, front);
+    assert_eq!(through(front, 9).len(), 3);
 
     let said = world.run("pick nginx chat").fails(2);
     assert!(said.err.contains("unexpected argument"), "{}", said.err);

@@ -287,10 +287,16 @@ pub(crate) fn ports_in_a_row(count: u16) -> u16 {
 /// Waits until a file holds a text, by watching its folder.
 #[track_caller]
 pub(crate) fn await_text(path: &Path, text: &str) {
-    let holds = || std::fs::read(path).is_ok_and(|held| String::from_utf8_lossy(&held).contains(text));
+    await_file(path, &format!("held {text:?}"), |held| held.contains(text));
+}
+
+/// Waits until the text of a file passes; `what` says in the past tense what it was to do.
+#[track_caller]
+pub(crate) fn await_file(path: &Path, what: &str, passes: impl Fn(&str) -> bool) {
+    let holds = || std::fs::read(path).is_ok_and(|held| passes(&String::from_utf8_lossy(&held)));
     await_change(path.parent().expect("a folder"), holds, || {
         let held = std::fs::read(path).unwrap_or_default();
-        format!("{} never held {text:?} but:\n{}", path.display(), String::from_utf8_lossy(&held))
+        format!("{} never {what} but:\n{}", path.display(), String::from_utf8_lossy(&held))
     });
 }
 

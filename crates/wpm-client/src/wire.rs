@@ -120,6 +120,8 @@ impl Connection {
         match outcome {
             Ok(0) => Err(Error::Lost),
             Ok(_) => Ok(()),
+            // It died before it had read what it was sent.
+            Err(cause) if cause.kind() == io::ErrorKind::ConnectionReset => Err(Error::Lost),
             Err(cause) => Err(in_time(cause, deadline)),
         }
     }
@@ -137,5 +139,25 @@ fn in_time(cause: io::Error, deadline: Option<Deadline>) -> Error {
             Error::TimedOut(deadline.allowed)
         }
         _ => Error::Talk(cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_died_with_something_unread_is_lost() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).expect("bound");
+        let patience = Duration::from_secs(10);
+        let stream = crate::connect::connect(&path, patience).expect("connected");
+        let mut connection = Connection::new(stream);
+        connection.write(b"a question", Deadline::after(patience)).expect("written");
+        drop(listener.accept().expect("accepted"));
+        assert!(matches!(connection.fill(None), Err(Error::Lost)));
     }
 }

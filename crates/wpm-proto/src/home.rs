@@ -107,4 +107,8 @@ impl Home {
     pub fn cpu_samples(&self) -> PathBuf {
         self.run().join("cpu-samples")
     }
+    /// Listening sockets that the last `wpm list` found.
+    pub fn listening(&self) -> PathBuf {
+        self.run().join("listening")
+    }
 }

@@ -1,8 +1,9 @@
 //! Where the instances of an app can be reached, and which of them is lightly loaded.
 //!
 //! Gathers the figures of one moment from the kernel; the rule is in `wpm-cluster`. Invariant: an
-//! instance that is not online, or listens on no TCP port, is never named.
+//! instance that is not online, or listens nowhere, is never named.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Value, json};
@@ -15,6 +16,24 @@ use crate::context::list;
 use crate::failure::{Code, Failure};
 use crate::render::escape;
 
+/// An address that can be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum At {
+    /// The lowest port that an instance listens on.
+    Tcp(SocketAddr),
+    /// The first path, where it has no port.
+    Unix(String),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
 /// Where an instance can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reached {
@@ -22,9 +41,9 @@ pub(crate) struct Reached {
     id: u32,
     /// Index of the instance.
     pub(crate) index: u32,
-    /// The lowest port that it listens on, by an address that can be connected to.
-    pub(crate) address: SocketAddr,
-    /// Open connections to its ports.
+    /// Where.
+    pub(crate) at: At,
+    /// Open connections to what it listens on.
     connections: u64,
 }
 
@@ -42,10 +61,14 @@ pub(crate) struct Picked {
 impl Picked {
     /// As programs read it.
     pub(crate) fn json(&self) -> Value {
-        let Reached { index, address, connections, .. } = &self.of;
+        let Reached { index, at, connections, .. } = &self.of;
+        let (host, port) = match at {
+            At::Tcp(address) => (json!(address.ip()), json!(address.port())),
+            At::Unix(_) => (Value::Null, Value::Null),
+        };
         json!({
-            "app": self.app, "index": index, "address": address.to_string(), "host": address.ip().to_string(),
-            "port": address.port(), "connections": connections, "cpu": (self.cpu * 10.0).round() / 10.0,
+            "app": self.app, "index": index, "address": at.to_string(), "host": host, "port": port,
+            "connections": connections, "cpu": (self.cpu * 10.0).round() / 10.0,
         })
     }
 }
@@ -89,17 +112,24 @@ fn of(app: &AppView, survey: &Survey<'_>) -> Vec<Reached> {
         .iter()
         .filter(|instance| instance.status == "online")
         .filter_map(|instance| {
-            let Sockets { listening, connections } = sockets.get(&instance.id).cloned().unwrap_or_default();
-            let address = connectable(listening.first().copied().or_else(|| shared(instance))?);
-            Some(Reached { id: instance.id, index: instance.index, address, connections })
+            let Sockets { listening, paths, connections } =
+                sockets.get(&instance.id).cloned().unwrap_or_default();
+            let tcp = listening.first().copied().map(|address| At::Tcp(connectable(address)));
+            let at = tcp.or_else(|| shared(instance)).or_else(|| paths.into_iter().next().map(At::Unix))?;
+            Some(Reached { id: instance.id, index: instance.index, at, connections })
         })
         .collect()
 }
 
-/// The port that a worker of a cluster shares with the others: an address, or a port on every one.
-fn shared(instance: &InstanceView) -> Option<SocketAddr> {
-    let every = |text: &String| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, text.parse().ok()?)));
-    instance.ports.iter().find_map(|text| text.parse().ok().or_else(|| every(text)))
+/// What a worker of a cluster shares with the others: an address, a port on every one, or a path.
+fn shared(instance: &InstanceView) -> Option<At> {
+    instance.ports.iter().find_map(|text| {
+        let every = || Some(SocketAddr::from((Ipv4Addr::LOCALHOST, text.parse().ok()?)));
+        match text.strip_prefix("unix:") {
+            Some(path) => path.starts_with('/').then(|| At::Unix(path.to_owned())),
+            None => text.parse().ok().or_else(every).map(|address| At::Tcp(connectable(address))),
+        }
+    })
 }
 
 /// Every address is this machine's, too.
@@ -125,8 +155,11 @@ pub(crate) fn one_app(client: &mut Client, target: &str) -> Result<AppView, Fail
 /// That nothing of an app can be connected to.
 pub(crate) fn nowhere(app: &AppView) -> Failure {
     let name = escape::clean(&app.name);
-    Failure::new(Code::NotRunning, format!("no instance of {name} is online and listens on a TCP port"))
-        .help(format!("wpm describe {name}"))
+    Failure::new(
+        Code::NotRunning,
+        format!("no instance of {name} is online and listens at a port or a Unix socket"),
+    )
+    .help(format!("wpm describe {name}"))
 }
 
 /// Percent of a core as thousandths of one.

@@ -3,11 +3,15 @@
 //! The daemon has no part in it, so looking costs it nothing. One pass over `/proc` serves all
 //! instances. Invariant: a process id whose start time differs is a stranger and counts for nothing.
 
+mod cache;
+mod diag;
+mod glance;
 mod procfs;
 mod samples;
 mod sockets;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use rustix::time::{ClockId, clock_gettime};
 use wpm_proto::home::Home;
@@ -79,6 +83,13 @@ impl<'a> Survey<'a> {
             .collect();
         samples.store(home);
         usage
+    }
+
+    /// TCP addresses on which those listen that do not tell themselves, by public id: what [`Self::sockets`]
+    /// tells, for a list that is asked for often. Instances in other network namespaces are left out.
+    pub fn listening(&self, home: &Home) -> HashMap<u32, Vec<SocketAddr>> {
+        let lives = |(pid, start)| self.table.processes.get(&pid).is_some_and(|it| it.start_time == start);
+        glance::listening(home, &self.instances, |instance| self.table.pids(instance), lives)
     }
 
     /// Sockets of every instance, by public id.

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
 
 use wpm_proto::home::Home;
+
+use super::cache;
 
 /// A sample is replaced when it is at least this old, in milliseconds: two looks in quick succession
 /// would compare a few clock ticks.
@@ -69,19 +69,7 @@ impl Samples {
         for ((pid, start), sample) in self.new.iter().chain(others) {
             let _written = writeln!(text, "{pid} {start} {} {}", sample.at_ms, sample.ticks);
         }
-        // Renamed into place: two clients at once must not mix their lines.
-        let path = home.cpu_samples();
-        let temporary = path.with_extension(std::process::id().to_string());
-        let written = fs::File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(text.as_bytes()));
-        if written.and_then(|()| fs::rename(&temporary, &path)).is_err() {
-            let _absent = fs::remove_file(&temporary);
-        }
+        cache::replace(&home.cpu_samples(), &text);
     }
 }
 

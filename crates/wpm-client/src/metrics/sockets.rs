@@ -1,4 +1,4 @@
-//! TCP sockets of running apps, from the kernel's tables (proc_pid_net(5)).
+//! TCP and Unix sockets of running apps, from the kernel's tables (proc_pid_net(5)).
 //!
 //! Invariant: a socket counts for an instance only if a process of its tree has it open.
 
@@ -12,16 +12,25 @@ use wpm_proto::view::InstanceView;
 pub struct Sockets {
     /// Addresses on which it listens, each once, in order.
     pub listening: Vec<SocketAddr>,
-    /// Connections that were made to these ports and are open.
+    /// Absolute paths of Unix sockets on which it listens, each once, in order.
+    pub paths: Vec<String>,
+    /// Connections that were made to these ports and paths and are open.
     pub connections: u64,
 }
 
-/// A line of the kernel's table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A line of one of the kernel's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    local: SocketAddr,
+    local: Local,
     listens: bool,
     inode: u64,
+}
+
+/// The own address of a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Local {
+    Tcp(SocketAddr),
+    Unix(String),
 }
 
 /// Sockets of instances with the processes of their trees, by public id.
@@ -48,20 +57,36 @@ fn told(instance: &InstanceView) -> Vec<u16> {
 
 fn of(entries: &[Entry], open: &HashSet<u64>, told: &[u16]) -> Sockets {
     let own = || entries.iter().filter(|entry| open.contains(&entry.inode));
-    let mut listening: Vec<SocketAddr> = own().filter(|e| e.listens).map(|e| e.local).collect();
+    let (mut listening, mut paths) = (Vec::new(), Vec::new());
+    for entry in own().filter(|entry| entry.listens) {
+        match &entry.local {
+            Local::Tcp(address) => listening.push(*address),
+            Local::Unix(path) => paths.push(path.clone()),
+        }
+    }
     listening.sort_unstable_by_key(|address| (address.port(), *address));
     listening.dedup();
-    let served = |port: u16| told.contains(&port) || listening.iter().any(|address| address.port() == port);
-    let connections = own().filter(|e| !e.listens && served(e.local.port())).count();
-    Sockets { listening, connections: u64::try_from(connections).unwrap_or(u64::MAX) }
+    paths.sort_unstable();
+    paths.dedup();
+    let served = |local: &Local| match local {
+        Local::Tcp(address) => {
+            let port = address.port();
+            told.contains(&port) || listening.iter().any(|address| address.port() == port)
+        }
+        Local::Unix(path) => paths.contains(path),
+    };
+    let connections = own().filter(|e| !e.listens && served(&e.local)).count();
+    Sockets { listening, paths, connections: u64::try_from(connections).unwrap_or(u64::MAX) }
 }
 
 fn entries(pid: i32) -> Vec<Entry> {
-    ["tcp", "tcp6"]
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+    let mut all: Vec<Entry> = ["tcp", "tcp6"]
         .iter()
-        .filter_map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).ok())
-        .flat_map(|text| text.lines().skip(1).filter_map(entry).collect::<Vec<_>>())
-        .collect()
+        .flat_map(|name| table(name).lines().filter_map(entry).collect::<Vec<_>>())
+        .collect();
+    all.extend(table("unix").lines().filter_map(unix_entry));
+    all
 }
 
 /// One that listens or is connected; what is being closed counts for nothing.
@@ -73,7 +98,23 @@ fn entry(line: &str) -> Option<Entry> {
         "01" => false,
         _ => return None,
     };
-    Some(Entry { local: address(local)?, listens, inode: inode.parse().ok()? })
+    Some(Entry { local: Local::Tcp(address(local)?), listens, inode: inode.parse().ok()? })
+}
+
+/// A stream socket with an absolute path: `Num: RefCount Protocol Flags Type St Inode Path`.
+fn unix_entry(line: &str) -> Option<Entry> {
+    let mut fields = line.splitn(7, ' ');
+    let (flags, kind, state) = (fields.nth(3)?, fields.next()?, fields.next()?);
+    // The inode is set to the right: its field may begin with blanks.
+    let (inode, path) = fields.next()?.trim_start().split_once(' ')?;
+    // Of the flags there is one: that it accepts (__SO_ACCEPTCON).
+    let listens = match (flags, state) {
+        ("00010000", _) => true,
+        (_, "03") => false,
+        _ => return None,
+    };
+    let entry = || Some(Entry { local: Local::Unix(path.to_owned()), listens, inode: inode.parse().ok()? });
+    (kind == "0001" && path.starts_with('/')).then(entry).flatten()
 }
 
 /// `0100007F:0BB8`: the address as the words of this machine, the port as a number.
@@ -96,7 +137,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 /// Inodes of the sockets that a process has open.
-fn inodes(pid: i32) -> Vec<u64> {
+pub(super) fn inodes(pid: i32) -> Vec<u64> {
     let Ok(all) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     all.flatten()
         .filter_map(|open| std::fs::read_link(open.path()).ok())
@@ -113,8 +154,8 @@ mod tests {
         let line = "   0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0";
         let read = entry(line).expect("a line");
         assert_eq!(
-            (read.local.to_string().as_str(), read.listens, read.inode),
-            ("127.0.0.1:3000", true, 12345)
+            (read.local, read.listens, read.inode),
+            (Local::Tcp("127.0.0.1:3000".parse().expect("an address")), true, 12345)
         );
         let connected = entry(&line.replace(" 0A ", " 01 ")).expect("a line");
         assert!(!connected.listens);
@@ -127,7 +168,7 @@ mod tests {
     #[test]
     fn only_what_the_tree_has_open_counts() {
         let at = |port: u16, listens, inode| Entry {
-            local: SocketAddr::from(([127, 0, 0, 1], port)),
+            local: Local::Tcp(SocketAddr::from(([127, 0, 0, 1], port))),
             listens,
             inode,
         };
@@ -139,6 +180,33 @@ mod tests {
         // A worker to which wpm hands connections has no socket that listens.
         let handed = of(&entries, &HashSet::from([2, 3, 4]), &[80]);
         assert_eq!((handed.listening, handed.connections), (vec![], 2));
+    }
+
+    #[test]
+    fn paths_are_read_with_their_blanks() {
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 34567 /run/a b.sock";
+        let listens = unix_entry(line).expect("a line");
+        assert_eq!((&listens.local, listens.inode), (&Local::Unix("/run/a b.sock".into()), 34567));
+        let connected = line.replace("00010000 0001 01", "00000000 0001 03");
+        assert!(!unix_entry(&connected).expect("a line").listens);
+        for other in [line.replace(" /run/a b.sock", ""), line.replace("/run", "@run"), "Num RefCount".into()]
+        {
+            assert_eq!(unix_entry(&other), None, "{other}");
+        }
+        assert_eq!(unix_entry(&line.replace(" 34567", "   567")).expect("padded").inode, 567);
+    }
+
+    #[test]
+    fn a_path_of_this_process_is_found() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("a b.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        let _client = std::os::unix::net::UnixStream::connect(&path).expect("connected");
+        let (_served, _) = listener.accept().expect("accepted");
+        let pid = i32::try_from(std::process::id()).expect("a pid");
+        let found = of(&entries(pid), &inodes(pid).into_iter().collect(), &[]);
+        let path = path.to_str().expect("utf-8").to_owned();
+        assert!(found.paths.contains(&path) && found.connections >= 1, "{found:?}");
     }
 
     #[test]

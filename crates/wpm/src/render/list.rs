@@ -84,6 +84,7 @@ const MEM_SHORT: Column = Column {
     },
     ..MEM
 };
+const PORTS: Column = Column { title: "PORTS", right: false, cell: |row, look| or_none(&row.ports, look) };
 const VERSION: Column =
     Column { title: "VERSION", right: false, cell: |row, look| or_none(&row.version, look) };
 const NAMESPACE: Column =
@@ -141,6 +142,11 @@ pub(crate) fn draw(rows: &[Row], look: Look) -> String {
     } else {
         vec![NAME, INST, STATUS_WORD, CPU_SHORT, MEM_SHORT]
     };
+    if look.width >= MEDIUM && rows.iter().any(|row| !row.ports.is_empty()) {
+        // Before what seldom changes.
+        let at = columns.iter().position(|column| column.title == "MODE").unwrap_or(columns.len());
+        columns.insert(at, PORTS);
+    }
     if noted && look.width >= MEDIUM {
         columns.push(NOTE);
         // In a window of common width, a note that must be cut stands below its row instead.
@@ -156,6 +162,7 @@ pub(crate) fn draw(rows: &[Row], look: Look) -> String {
         ("MODE", 34),
         ("VERSION", 34),
         ("NAMESPACE", 12),
+        ("PORTS", 12),
         ("UPTIME", 12),
         ("ID", 12),
         ("MEM", 12),
@@ -203,7 +210,7 @@ fn table(rows: &[Row], columns: &[Column], least_note: u16, look: Look) -> Optio
     }
     let mut widths = table.column_max_content_widths();
     for (width, column) in widths.iter_mut().zip(columns) {
-        if column.title == "NAME" {
+        if matches!(column.title, "NAME" | "PORTS") {
             *width = (*width).min(MAX_NAME);
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct Row {
     pub(crate) restarts: u32,
     /// Usage, summed up.
     pub(crate) usage: Option<Usage>,
+    /// Ports on which they listen, folded; empty where none is known.
+    pub(crate) ports: String,
     /// Version of the app.
     pub(crate) version: String,
     /// Namespace.
@@ -119,6 +121,7 @@ fn row(app: &AppView, instances: &[&InstanceView], usage: &Usages, now: u64) -> 
         uptime: running.map(|instance| now.saturating_sub(instance.started_ms)).min(),
         restarts: instances.iter().map(|instance| instance.restarts).sum(),
         usage: (!used.is_empty()).then(|| total(used)),
+        ports: ports(instances),
         version: app.version.as_deref().map(escape::clean).unwrap_or_default(),
         namespace: escape::clean(&app.namespace),
         mode: if app.cluster { "cluster" } else { "fork" },
@@ -137,6 +140,22 @@ pub(crate) fn health(instance: &InstanceView) -> Health {
         "errored" => Health::Errored,
         _ => Health::Moving,
     }
+}
+
+/// Ports of TCP and UDP, and Unix sockets by the last part of their path.
+fn ports(instances: &[&InstanceView]) -> String {
+    let all = || instances.iter().flat_map(|instance| &instance.ports);
+    let number = |text: &String| text.rsplit(':').next().and_then(|port| port.parse().ok());
+    let mut numbers: Vec<u32> = all().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut parts: Vec<String> =
+        Some(ranges(numbers.into_iter())).filter(|numbers| !numbers.is_empty()).into_iter().collect();
+    let mut paths: Vec<&str> = all().filter_map(|text| text.strip_prefix("unix:")).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    parts.extend(paths.into_iter().map(|path| escape::clean(path.rsplit('/').next().unwrap_or(path))));
+    parts.join(",")
 }
 
 /// The common word, or how many are in the worst state.
@@ -296,5 +315,25 @@ mod tests {
         assert_eq!(ranges([4].into_iter()), "4");
         assert_eq!(ranges([4, 5].into_iter()), "4,5");
         assert_eq!(ranges([].into_iter()), "");
+    }
+
+    #[test]
+    fn ports_are_folded() {
+        let on = |ports: &[&str]| -> InstanceView {
+            serde_json::from_value(serde_json::json!({
+                "id": 0, "index": 0, "pid": 1, "start_time": 1, "shim_pid": 1, "status": "online", "reason": null,
+                "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0, "last_exit": null,
+                "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
+                "log_file": null, "pid_file": "", "ports": ports
+            }))
+            .expect("complete")
+        };
+        let all = [
+            on(&["127.0.0.1:3002", "[::]:3001"]),
+            on(&["3003", "udp:53", "unix:/run/a.sock"]),
+            on(&["3001"]),
+        ];
+        assert_eq!(ports(&all.iter().collect::<Vec<_>>()), "53,3001-3003,a.sock");
+        assert_eq!(ports(&[&on(&[])]), "");
     }
 }

@@ -87,6 +87,7 @@ fn add_ports(apps: &mut [AppView], sockets: &HashMap<u32, Sockets>) {
     for instance in apps.iter_mut().flat_map(|app| &mut app.instances) {
         if let Some(own) = sockets.get(&instance.id).filter(|_| instance.ports.is_empty()) {
             instance.ports = own.listening.iter().map(ToString::to_string).collect();
+            instance.ports.extend(own.paths.iter().map(|path| format!("unix:{path}")));
         }
     }
 }

@@ -1,11 +1,14 @@
 //! `wpm list`: the table of apps; once, or again at every change.
 
+use std::collections::HashMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use wpm_client::Client;
+use wpm_client::metrics::Survey;
 use wpm_client::subscribe::Subscription;
-use wpm_client::{Client, metrics};
 use wpm_proto::ExitCode;
 use wpm_proto::view::AppView;
 
@@ -92,7 +95,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
     // pm2 lists everything, whatever is named.
     let targets = if pm2::speaks() { Vec::new() } else { options.targets.clone() };
-    let apps = match list(client, targets, pm2::speaks()) {
+    let mut apps = match list(client, targets, pm2::speaks()) {
         // A list of nothing is a list.
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
@@ -103,7 +106,9 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
         ids.sort_unstable();
         return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
     }
-    let usage = metrics::measure(client.home(), instances());
+    let survey = Survey::new(instances());
+    let (usage, listening) = (survey.usage(client.home()), survey.listening(client.home()));
+    add_ports(&mut apps, &listening);
     if options.json {
         let daemon =
             client.welcome().map(|welcome| json!({ "version": welcome.version, "pid": welcome.pid }));
@@ -147,6 +152,15 @@ pub(super) fn json(apps: &[AppView], usage: &Usages, daemon: &Value) -> Value {
         instance["processes"] = json!(used.map(|usage| usage.processes));
     }
     json!({ "schema": 1, "daemon": daemon, "apps": apps })
+}
+
+/// Adds the ports that the kernel knows of to those that workers of a cluster have told.
+fn add_ports(apps: &mut [AppView], listening: &HashMap<u32, Vec<SocketAddr>>) {
+    for instance in apps.iter_mut().flat_map(|app| &mut app.instances) {
+        if let Some(own) = listening.get(&instance.id) {
+            instance.ports = own.iter().map(ToString::to_string).collect();
+        }
+    }
 }
 
 fn host_line(client: &Client, apps: &[AppView]) -> String {

@@ -34,7 +34,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     if json {
         output::json(&picked.json())?;
     } else {
-        output::line(&picked.of.address.to_string())?;
+        output::line(&picked.of.at.to_string())?;
     }
     Ok(ExitCode::Ok)
 }

@@ -4,7 +4,11 @@
 //! same site gives the same text; an instance that is down keeps its line, so that the hash of the
 //! others stays where it is; no value can break out of its place in the file.
 
+mod read;
+
 use std::fmt::Write as _;
+
+pub use read::members;
 
 /// How nginx chooses an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +61,8 @@ pub struct Site {
     pub server_name: Option<String>,
     /// How an instance is chosen.
     pub method: Method,
+    /// Whether the upstream is all: the server is the user's own.
+    pub upstream_only: bool,
     /// The instances, in any order.
     pub members: Vec<Member>,
 }
@@ -103,11 +109,13 @@ pub fn render(site: &Site) -> Result<String, CannotConfigure> {
         text.push('\n');
     };
     line(format_args!("# Written by `wpm nginx` for the app {app}. Include it within http {{ }}."));
-    line(format_args!("map $http_upgrade $connection_upgrade {{"));
-    line(format_args!("    default upgrade;"));
-    line(format_args!("    # Plain requests keep their connection to the app."));
-    line(format_args!("    '' '';"));
-    line(format_args!("}}\n"));
+    if !site.upstream_only {
+        line(format_args!("map $http_upgrade $connection_upgrade {{"));
+        line(format_args!("    default upgrade;"));
+        line(format_args!("    # Plain requests keep their connection to the app."));
+        line(format_args!("    '' '';"));
+        line(format_args!("}}\n"));
+    }
     line(format_args!("upstream {name} {{"));
     line(format_args!("    zone {name} 64k;"));
     match site.method {
@@ -120,8 +128,11 @@ pub fn render(site: &Site) -> Result<String, CannotConfigure> {
         line(format_args!("    server {address} {state};  # {app}:{instances}"));
     }
     line(format_args!("    keepalive 16;"));
-    line(format_args!("}}\n"));
-    line(format_args!("server {{"));
+    line(format_args!("}}"));
+    if site.upstream_only {
+        return Ok(text);
+    }
+    line(format_args!("\nserver {{"));
     line(format_args!("    listen {listen};"));
     if let Some(server_name) = server_name {
         line(format_args!("    server_name {server_name};"));
@@ -168,10 +179,10 @@ fn servers(members: &[Member]) -> Result<Vec<Server>, CannotConfigure> {
     for member in sorted {
         let address = match &member.target {
             Target::Tcp { host, port } if host.contains(':') => {
-                format!("[{}]:{port}", checked("the host", host)?)
+                format!("[{}]:{port}", word("the host", host)?)
             }
-            Target::Tcp { host, port } => format!("{}:{port}", checked("the host", host)?),
-            Target::Unix { path } => format!("unix:{}", checked("the path", path)?),
+            Target::Tcp { host, port } => format!("{}:{port}", word("the host", host)?),
+            Target::Unix { path } => format!("unix:{}", word("the path", path)?),
         };
         match servers.iter_mut().find(|s| s.address == address) {
             Some(server) => {
@@ -193,93 +204,17 @@ fn checked<'a>(what: &'static str, value: &'a str) -> Result<&'a str, CannotConf
     Ok(value)
 }
 
+/// A value that is one word.
+fn word<'a>(what: &'static str, value: &'a str) -> Result<&'a str, CannotConfigure> {
+    if value.contains(char::is_whitespace) {
+        return Err(CannotConfigure::Unsafe { what, value: value.to_owned() });
+    }
+    checked(what, value)
+}
+
 fn plain(text: &str, keep: impl Fn(char) -> bool) -> String {
     text.chars().map(|c| if keep(c) { c } else { '_' }).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn site(down: &[u32], method: Method) -> Site {
-        let member = |index| Member {
-            index,
-            target: Target::Tcp { host: "127.0.0.1".into(), port: 3001 + u16::try_from(index).unwrap() },
-            up: !down.contains(&index),
-        };
-        Site {
-            app: "main".into(),
-            listen: "3000".into(),
-            server_name: Some("ws.example.org".into()),
-            method,
-            members: [2, 0, 3, 1].map(member).into(),
-        }
-    }
-
-    fn servers_in(text: &str) -> Vec<&str> {
-        text.lines().map(str::trim).filter(|l| l.starts_with("server ") && !l.ends_with('{')).collect()
-    }
-
-    #[test]
-    fn a_stopped_instance_keeps_its_line() {
-        let up = render(&site(&[], Method::AddressHash)).unwrap();
-        let down = render(&site(&[1], Method::AddressHash)).unwrap();
-        assert_eq!(servers_in(&up).len(), 4);
-        assert_eq!(servers_in(&up)[1], "server 127.0.0.1:3002 max_fails=2 fail_timeout=5s;  # main:1");
-        assert_eq!(servers_in(&down)[1], "server 127.0.0.1:3002 down;  # main:1");
-        let changed = up.lines().zip(down.lines()).filter(|(a, b)| a != b).count();
-        assert_eq!(changed, 1);
-    }
-
-    #[test]
-    fn the_method_is_the_only_difference() {
-        let hash = render(&site(&[], Method::AddressHash)).unwrap();
-        let ip = render(&site(&[], Method::IpHash)).unwrap();
-        let none = render(&site(&[], Method::RoundRobin)).unwrap();
-        assert_eq!(hash.replace("hash $remote_addr consistent;", "ip_hash;"), ip);
-        assert_eq!(ip.replace("    ip_hash;\n", ""), none);
-    }
-
-    #[test]
-    fn websockets_get_through() {
-        let text = render(&site(&[], Method::default())).unwrap();
-        for needed in [
-            "map $http_upgrade $connection_upgrade {",
-            "        proxy_pass http://wpm_main;",
-            "        proxy_http_version 1.1;",
-            "        proxy_set_header Connection $connection_upgrade;",
-            "        proxy_read_timeout 1h;",
-            "    listen 3000;",
-            "    server_name ws.example.org;",
-        ] {
-            assert!(text.lines().any(|l| l == needed), "{needed}\n{text}");
-        }
-        assert_eq!(text.matches('{').count(), text.matches('}').count());
-    }
-
-    #[test]
-    fn instances_on_one_port_are_one_server() {
-        let target = Target::Tcp { host: "::1".into(), port: 80 };
-        let member = |index, up| Member { index, target: target.clone(), up };
-        let one = Site { members: vec![member(0, false), member(1, true)], ..site(&[], Method::default()) };
-        assert_eq!(
-            servers_in(&render(&one).unwrap()),
-            ["server [::1]:80 max_fails=2 fail_timeout=5s;  # main:0,1"]
-        );
-    }
-
-    #[test]
-    fn nothing_breaks_out_of_its_place() {
-        let base = site(&[], Method::default());
-        let odd = Site { app: "a b;\n}evil".into(), ..base.clone() };
-        let text = render(&odd).unwrap();
-        assert!(text.contains("upstream wpm_a_b___evil {"));
-        assert_eq!(text.lines().count(), render(&base).unwrap().lines().count());
-        for listen in ["80; include /etc/passwd", "80\n", "", "$x"] {
-            let site = Site { listen: listen.into(), ..base.clone() };
-            assert!(matches!(render(&site), Err(CannotConfigure::Unsafe { .. })), "{listen}");
-        }
-        let none = Site { members: vec![], ..base };
-        assert!(matches!(render(&none), Err(CannotConfigure::NoMembers { .. })));
-    }
-}
+mod tests;
