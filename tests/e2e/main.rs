@@ -16,6 +16,7 @@ mod groups;
 mod import;
 mod jobs;
 mod life;
+mod load;
 mod output;
 mod pm2;
 mod ready;

@@ -229,11 +229,13 @@ impl Runtime {
 
     /// How many connections a worker may be sent ahead of its answers (see
     /// [`set_pipeline`](crate::Primary::set_pipeline)).
-    pub const fn pipeline(self) -> usize {
-        match self {
+    pub const fn pipeline(self, balance: Balance) -> usize {
+        match (self, balance) {
+            (Self::Bun | Self::Deno, _) => 1,
+            // No other worker may take them: on their way to it they outlive the daemon.
+            (Self::Node, Balance::Sticky) => 64,
             // What a busy worker has been sent waits for it, so no more than pays.
-            Self::Node => 4,
-            Self::Bun | Self::Deno => 1,
+            (Self::Node, _) => 4,
         }
     }
 }

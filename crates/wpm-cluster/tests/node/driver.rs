@@ -58,7 +58,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(balance: Balance) -> Self {
         let mut primary = Primary::new(balance);
-        primary.set_pipeline(Runtime::Node.pipeline());
+        primary.set_pipeline(Runtime::Node.pipeline(balance));
         Self {
             primary,
             workers: BTreeMap::new(),
@@ -196,7 +196,7 @@ impl Cluster {
         let sockets = &self.sockets;
         self.primary =
             Primary::restore(balance, saved, |id, _| sockets.get(&id).map(|s| Rc::clone(&s.fd))).unwrap();
-        self.primary.set_pipeline(Runtime::Node.pipeline());
+        self.primary.set_pipeline(Runtime::Node.pipeline(balance));
         self.carry_out();
     }
 

@@ -33,7 +33,7 @@ const FDS: usize = 16;
 /// A descriptor that workers may share.
 pub(crate) type Fd = Rc<OwnedFd>;
 /// Bytes and what rides with the first of them.
-type Outgoing = (Vec<u8>, Option<Fd>);
+pub(super) type Outgoing = (Vec<u8>, Option<Fd>);
 
 /// The loop's hand on a channel.
 #[derive(Debug)]

@@ -28,8 +28,10 @@ impl Daemon {
             let Some(output) = cluster.primary.poll_output() else { return };
             match output {
                 Output::Write { run, bytes, fd } => {
-                    if let Some(channel) = cluster.channels.get(&RunId(run.0)) {
-                        channel.send(bytes, fd);
+                    let run = RunId(run.0);
+                    match cluster.channels.get(&run) {
+                        Some(channel) => channel.send(bytes, fd),
+                        None => cluster.unsent.entry(run).or_default().push((bytes, fd)),
                     }
                 }
                 Output::Bind { listener, to, backlog, .. } => {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use wpm_cluster::activation::{self, Ipc, Listen, Plan, Runtime};
+use wpm_cluster::activation::{self, Ipc, Listen, Plan};
 use wpm_cluster::primary::{BindTo, Saved};
 use wpm_cluster::{Balance, Input, ListenerId, Primary, Run};
 use wpm_core::{App, RunId, Spec};
@@ -25,7 +25,7 @@ pub(crate) use channel::{Fd, Said};
 
 use crate::daemon::Daemon;
 use accept::Acceptor;
-use channel::Channel;
+use channel::{Channel, Outgoing};
 
 /// Bits of a held socket's name that tell it from others of its app.
 const LISTENER_BITS: u32 = 24;
@@ -46,6 +46,8 @@ struct Cluster {
     primary: Primary<Fd>,
     sockets: HashMap<ListenerId, Socket>,
     channels: HashMap<RunId, Channel>,
+    /// What was said to workers that an earlier daemon has started, before their channels are here.
+    unsent: HashMap<RunId, Vec<Outgoing>>,
     listen: Vec<(Listen, Fd)>,
 }
 
@@ -150,8 +152,8 @@ impl Daemon {
             });
             let mut primary = primary.unwrap_or_else(|| Primary::new(balance));
             let runtime = program(&app.spec).and_then(activation::runtime);
-            primary.set_pipeline(runtime.map_or(1, Runtime::pipeline));
-            Cluster { primary, sockets, channels: HashMap::new(), listen: vec![] }
+            primary.set_pipeline(runtime.map_or(1, |runtime| runtime.pipeline(balance)));
+            Cluster { primary, sockets, channels: HashMap::new(), unsent: HashMap::new(), listen: vec![] }
         })
     }
 

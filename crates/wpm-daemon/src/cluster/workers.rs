@@ -37,7 +37,11 @@ impl Daemon {
             return;
         }
         match Channel::open(run, fd, inbox) {
-            Ok(channel) => drop(cluster.channels.insert(run, channel)),
+            Ok(channel) => {
+                let unsent = cluster.unsent.remove(&run).unwrap_or_default();
+                unsent.into_iter().for_each(|(bytes, fd)| channel.send(bytes, fd));
+                cluster.channels.insert(run, channel);
+            }
             Err(error) => tracing::warn!(%error, run = run.0, "cannot use the channel of an app"),
         }
     }
@@ -56,6 +60,7 @@ impl Daemon {
             && let Some(cluster) = self.clusters.apps.get_mut(&app)
         {
             drop(cluster.channels.remove(&run));
+            drop(cluster.unsent.remove(&run));
         }
     }
 
