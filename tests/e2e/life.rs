@@ -141,7 +141,8 @@ fn a_hundred_instances_live_and_die_together() {
 fn memory_above_the_limit_restarts_the_app() {
     let world = World::new();
     let mut p = world.start("fat", "--max-memory-restart 60M", 1).remove(0);
-    assert_eq!(p.tell("eat 100"), "done");
+    // On a slow machine it is ended before it has eaten all.
+    assert!(p.order("eat 100"));
     p.dead();
     let _again = world.puppet();
     let said = world.run("describe fat").ok();

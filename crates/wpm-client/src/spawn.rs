@@ -7,7 +7,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use interprocess::local_socket::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
+use rustix::process::Pid;
 use wpm_proto::env;
 use wpm_proto::home::Home;
 
@@ -24,6 +26,8 @@ use crate::{Error, home as private_home};
 
 /// How long a daemon may take to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What the kernel shows as the name of a keeper; shims have the same command line.
+const KEEPER_NAME: &[u8] = b"wpm-keeper\n";
 /// How much of the daemon's log is shown when it does not.
 const LOG_LINES: usize = 8;
 /// First pause between a socket that is bound and one that listens; doubled up to [`MAX_PAUSE`].
@@ -61,7 +65,11 @@ pub(crate) fn spawn(home: &Home, program: &Path) -> Result<(Stream, bool), Error
         .map_err(Error::file("open", &log_path))?;
     let log_start = log.metadata().map_err(Error::file("look at", &log_path))?.len();
     let start = || launch(home, program, &log);
-    let first = start()?;
+    let first = match keeper_without_lock(home) {
+        // Its files were taken away; the daemon makes them again.
+        Some(keeper) => Keeper::Other(keeper),
+        None => Keeper::Ours(start()?),
+    };
     let fail = |reason: String| Error::DaemonStart {
         home: home.path().to_owned(),
         reason,
@@ -99,19 +107,60 @@ fn watch(home: &Home) -> Result<OwnedFd, Error> {
     Ok(changes)
 }
 
-fn end_of(keeper: &Child) -> Result<OwnedFd, String> {
-    let pid = rustix::process::Pid::from_child(keeper);
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).map_err(|errno| errno.to_string())
+/// The keeper that is waited for.
+enum Keeper {
+    Ours(Child),
+    /// One that somebody else has started.
+    Other(OwnedFd),
+}
+
+impl Keeper {
+    fn end(&self) -> Result<OwnedFd, String> {
+        match self {
+            Self::Ours(child) => end_of(Pid::from_child(child)).map_err(|errno| errno.to_string()),
+            Self::Other(fd) => fd.try_clone().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Why there is no point in another one, once it has ended.
+    fn failure(&mut self) -> Result<Option<String>, String> {
+        let Self::Ours(child) = self else { return Ok(None) };
+        let status = child.wait().map_err(|error| error.to_string())?;
+        // One that ends well has found another one, or was replaced by a detached one.
+        let failed = status.code().is_some_and(|code| code != 0);
+        Ok(failed.then(|| format!("the keeper ended with {status}")))
+    }
+}
+
+fn end_of(keeper: Pid) -> rustix::io::Result<OwnedFd> {
+    rustix::process::pidfd_open(keeper, rustix::process::PidfdFlags::empty())
+}
+
+/// A keeper of this home that lives although the home has no lock of a keeper: somebody has taken the
+/// files away. Another keeper would know nothing of its apps.
+fn keeper_without_lock(home: &Home) -> Option<OwnedFd> {
+    if home.keeper_lock().exists() {
+        return None;
+    }
+    let me = rustix::process::geteuid().as_raw();
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        let read = |name: &str| std::fs::read(entry.path().join(name)).ok();
+        (read("comm")? == KEEPER_NAME && entry.metadata().ok()?.uid() == me).then_some(())?;
+        let line = read("cmdline")?;
+        line.split(|b| *b == 0).any(|word| word == home.path().as_os_str().as_bytes()).then_some(())?;
+        end_of(pid).ok()
+    })
 }
 
 fn wait(
     home: &Home,
     changes: &OwnedFd,
-    mut keeper: Child,
+    mut keeper: Keeper,
     again: impl Fn() -> Result<Child, Error>,
     deadline: Instant,
 ) -> Result<Stream, String> {
-    let mut ended = Some(end_of(&keeper)?);
+    let mut ended = Some(keeper.end()?);
     let mut again_at = None;
     let mut pause = FIRST_PAUSE;
     let socket = home.socket();
@@ -126,8 +175,8 @@ fn wait(
         };
         if again_at.is_some_and(|at| at <= Instant::now()) {
             again_at = None;
-            keeper = again().map_err(|error| error.to_string())?;
-            ended = Some(end_of(&keeper)?);
+            keeper = Keeper::Ours(again().map_err(|error| error.to_string())?);
+            ended = Some(keeper.end()?);
         }
         // Between `bind` and `listen` the socket is there and refuses; no event tells the end of that.
         let limit = if socket.exists() {
@@ -150,10 +199,8 @@ fn wait(
         let keeper_ended = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
         drain(changes);
         if keeper_ended {
-            // One that ends well has found another one, or was replaced by a detached one.
-            let status = keeper.wait().map_err(|error| error.to_string())?;
-            if status.code().is_some_and(|code| code != 0) {
-                return Err(format!("the keeper ended with {status}"));
+            if let Some(failure) = keeper.failure()? {
+                return Err(failure);
             }
             (ended, again_at) = (None, Some(Instant::now() + OTHERS));
         }

@@ -158,6 +158,10 @@ impl Daemon {
 
     /// Asks the keeper for a shim; everything that it needs goes along.
     fn spawn(&mut self, run: RunId, instance: InstanceId, shared: bool) -> Result<(), CannotLaunch> {
+        if !self.home.run().exists() {
+            // Taken away a moment ago: it is not waited for the kernel to say so.
+            self.look_after_home();
+        }
         let Some((mut app, spec)) = self
             .core
             .instance(instance)

@@ -37,6 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// What tasks tell the loop.
 #[derive(Debug)]
 pub(crate) enum Message {
+    /// Something has happened to a file of the home.
+    HomeDisturbed,
     /// A process has said this at `NOTIFY_SOCKET`.
     Noted(i32, String),
     /// A shim reported.
@@ -115,6 +117,11 @@ pub(crate) struct Daemon {
     pub(crate) generation: u64,
     pub(crate) saved: Saved,
     pub(crate) storage_trouble: Option<String>,
+    /// Held for life: two daemons in one home cannot be.
+    pub(crate) lock: std::fs::File,
+    pub(crate) guard: crate::renew::Guard,
+    /// In place of the socket of clients, where that was taken away.
+    pub(crate) fresh_listener: Option<interprocess::local_socket::tokio::Listener>,
     /// Why the last state could not be written, until one is.
     pub(crate) unsaved: Option<String>,
     /// When it is tried again.
@@ -163,7 +170,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// A daemon that knows what its predecessor left, and has taken over nothing yet.
     pub(crate) fn new(
-        home: Home,
+        (home, lock): (Home, std::fs::File),
         settings: Settings,
         keeper: Outbox,
         inbox: UnboundedSender<Message>,
@@ -192,6 +199,9 @@ impl Daemon {
             generation: recovered.generation,
             saved: Saved::default(),
             storage_trouble: None,
+            lock,
+            guard: crate::renew::Guard::default(),
+            fresh_listener: None,
             unsaved: None,
             save_again_at: None,
             reserved: recovered.reserved,
@@ -224,7 +234,7 @@ impl Daemon {
     /// Runs the loop until it is told to end.
     pub(crate) async fn run(
         &mut self,
-        listener: &interprocess::local_socket::tokio::Listener,
+        mut listener: interprocess::local_socket::tokio::Listener,
         mut messages: UnboundedReceiver<Message>,
         mut written: UnboundedReceiver<Written>,
     ) {
@@ -243,6 +253,9 @@ impl Daemon {
         let mut next_sample = tokio::time::Instant::now();
         loop {
             self.act();
+            if let Some(fresh) = self.fresh_listener.take() {
+                listener = fresh;
+            }
             // At the end the keeper may be gone before the last answer is durable.
             if (self.keeper_gone && !self.quitting)
                 || ((self.quitting || self.updating)
@@ -289,7 +302,7 @@ impl Daemon {
                     next_sample = tokio::time::Instant::now() + SAMPLE_EVERY;
                     self.sample();
                 }
-                accepted = listener::accept(listener),
+                accepted = listener::accept(&listener),
                     if self.sessions.len() < CLIENTS && tokio::time::Instant::now() >= accept_again =>
                 {
                     match accepted {
@@ -320,6 +333,7 @@ impl Daemon {
     pub(crate) fn take(&mut self, message: Message) {
         let now = clock::now();
         match message {
+            Message::HomeDisturbed => self.look_after_home(),
             Message::Report(run, report, fds) => self.report(run, &report, fds),
             Message::Lost(run) => self.shim_lost(run),
             Message::Noted(pid, text) => self.noted(pid, &text),

@@ -31,6 +31,7 @@ mod notify;
 mod probe;
 mod recover;
 mod refusals;
+mod renew;
 mod requests;
 mod run;
 mod saved;

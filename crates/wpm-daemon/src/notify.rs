@@ -110,6 +110,15 @@ impl Daemon {
         Ok(())
     }
 
+    /// The same where the socket's file was taken away.
+    pub(crate) fn listen_for_notes_anew(&mut self) -> io::Result<()> {
+        if let Some(hearing) = self.notes.take() {
+            hearing.abort();
+        }
+        self.notes_socket = None;
+        self.listen_for_notes()
+    }
+
     /// A process has said something.
     pub(crate) fn noted(&mut self, pid: i32, text: &str) {
         let Some(run) = self.run_of(pid) else {

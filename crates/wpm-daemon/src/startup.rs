@@ -53,15 +53,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         .ok_or("the daemon is started by the keeper alone (use any wpm command)")?;
     let keeper_link =
         Rc::new(Link::new(keeper_fd).map_err(|e| format!("cannot use the keeper's connection: {e}"))?);
-    for dir in [home.run(), home.log_locks(), home.logs(), home.pids()] {
-        recover::make_private(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
-    }
-    // Small, and read by Node at each start of an app with `--port-step`.
-    let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
-    let there = std::fs::read(&preload).is_ok_and(|text| text == wpm_cluster::port_step::PRELOAD.as_bytes());
-    if !there && let Err(error) = std::fs::write(&preload, wpm_cluster::port_step::PRELOAD) {
-        tracing::warn!(%error, "cannot write {}, which apps with a port step need", preload.display());
-    }
+    make_folders(&home).map_err(|e| e.to_string())?;
     let (hello, held) = greeting(&keeper_link).await;
     let (inbox, messages) = unbounded_channel();
     let (written_to, written) = unbounded_channel();
@@ -74,7 +66,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         .map_err(|e| format!("cannot open {}: {e}", home.journal().display()))?;
     drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));
 
-    let mut daemon = Daemon::new(home, settings, keeper, inbox, store, &recovered);
+    let mut daemon = Daemon::new((home, lock), settings, keeper, inbox, store, &recovered);
     {
         let link = Rc::clone(&keeper_link);
         let _detached = tokio::task::spawn_local(async move { pump(&link, queue).await });
@@ -96,14 +88,30 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         daemon.take(Message::Keeper(hello));
     }
     daemon.take_over(recovered);
-    daemon.run(&listener, messages, written).await;
+    daemon.guard_home();
+    daemon.run(listener, messages, written).await;
     let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
     let mut held = daemon.clusters.all_held();
     held.extend(daemon.notes_socket.take());
     daemon.store.finish();
-    drop(lock);
+    drop(daemon.lock);
     if keeper_gone {
         start_keeper(&home, &held)?;
+    }
+    Ok(())
+}
+
+/// Makes the folders of a home, and the small file that Node reads at each start of an app with
+/// `--port-step`.
+pub(crate) fn make_folders(home: &Home) -> io::Result<()> {
+    for dir in [home.run(), home.log_locks(), home.logs(), home.pids()] {
+        recover::make_private(&dir)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot make {}: {e}", dir.display())))?;
+    }
+    let preload = home.run().join(wpm_cluster::port_step::FILE_NAME);
+    let there = std::fs::read(&preload).is_ok_and(|text| text == wpm_cluster::port_step::PRELOAD.as_bytes());
+    if !there && let Err(error) = std::fs::write(&preload, wpm_cluster::port_step::PRELOAD) {
+        tracing::warn!(%error, "cannot write {}, which apps with a port step need", preload.display());
     }
     Ok(())
 }

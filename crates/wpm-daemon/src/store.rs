@@ -6,7 +6,7 @@
 //! cut off again, so that the journal never holds half a line.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -41,6 +41,8 @@ pub(crate) enum Job {
     File { target: Target, content: Vec<u8>, token: u64 },
     /// A small file of the run folder, replaced whole, without fsync; nobody waits for it.
     Small { path: PathBuf, content: Vec<u8> },
+    /// The journal's file was taken away: makes it again with all that it held.
+    Renew,
 }
 
 /// What was written.
@@ -69,7 +71,7 @@ impl Store {
     /// # Errors
     /// When the journal cannot be opened or the thread not be started.
     pub(crate) fn start(home: Home, written: UnboundedSender<Written>) -> io::Result<Self> {
-        let journal = OpenOptions::new().append(true).create(true).mode(0o600).open(home.journal())?;
+        let journal = open_journal(&home)?;
         let (to, from) = channel();
         let thread =
             std::thread::Builder::new().name("wpm-store".into()).stack_size(256 * 1024).spawn(move || {
@@ -94,6 +96,10 @@ impl Store {
     }
 }
 
+fn open_journal(home: &Home) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(home.journal())
+}
+
 /// Holds room behind the end of the journal; up to where, or 0 where there is none.
 fn reserve_ahead(journal: &File, end: u64) -> u64 {
     let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
@@ -115,6 +121,7 @@ impl Writer {
             let mut files: Vec<(Target, Vec<u8>, Vec<u64>)> = Vec::new();
             for item in std::iter::once(first).chain(from.try_iter()) {
                 match item {
+                    Job::Renew => self.renew(),
                     Job::Journal { lines: more, token } => {
                         lines.push_str(&more);
                         line_tokens.push(token);
@@ -155,6 +162,24 @@ impl Writer {
                     Some(reserved),
                 );
             }
+        }
+    }
+
+    fn renew(&mut self) {
+        let again = || {
+            let mut text = Vec::new();
+            let mut old = &self.journal;
+            old.rewind()?;
+            let _ = old.read_to_end(&mut text)?;
+            let path = self.home.journal();
+            let fresh = path.with_extension("new");
+            std::fs::write(&fresh, text)?;
+            std::fs::rename(&fresh, &path)?;
+            open_journal(&self.home)
+        };
+        match again() {
+            Ok(journal) => (self.journal, self.journal_room) = (journal, 0),
+            Err(error) => tracing::error!(%error, "the run journal cannot be made again"),
         }
     }
 

@@ -41,6 +41,10 @@ impl Home {
     pub fn keeper_socket(&self) -> PathBuf {
         self.0.join("keeper.sock")
     }
+    /// Locked by the keeper for its whole life.
+    pub fn keeper_lock(&self) -> PathBuf {
+        self.0.join("keeper.lock")
+    }
     /// Pid of the daemon, for people; never used for a decision.
     pub fn daemon_pid(&self) -> PathBuf {
         self.0.join("daemon.pid")

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 unsafe extern "C" {
     static environ: *const *const c_char;
@@ -87,6 +87,13 @@ pub fn put(from: RawFd, to: RawFd) -> io::Result<()> {
     }
     // SAFETY: dup2 touches no memory; whoever calls this is about to exec.
     if unsafe { libc::dup2(from, to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Has what this process says, on both streams, go to this file. Where that fails it goes on as before.
+pub fn say_into(file: impl AsFd) {
+    // Nobody is left to tell when even this fails.
+    let _ = rustix::stdio::dup2_stdout(&file);
+    let _ = rustix::stdio::dup2_stderr(&file);
 }
 
 /// Closes every descriptor from number `first` on. For the very start of a program.

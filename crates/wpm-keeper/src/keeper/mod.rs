@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use wpm_sys::contract::{End, MAX_RECORD, Phase, ToKeeper};
+use wpm_sys::contract::{End, MAX_RECORD, Phase, Thing, ToKeeper};
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
@@ -219,6 +219,11 @@ impl Keeper {
                     self.held.push((key, fd));
                 }
             }
+            ToKeeper::Renew(thing) => {
+                if let Some(fd) = fds.into_iter().next() {
+                    self.renew(thing, fd);
+                }
+            }
             ToKeeper::Drop { key } => self.held.retain(|(other, _)| *other != key),
             ToKeeper::TryProgram => {
                 if let Some(exe) = fds.into_iter().next() {
@@ -241,6 +246,20 @@ impl Keeper {
                 self.daemon.proved();
                 if !std::mem::replace(&mut self.announced, true) {
                     unit::tell("READY=1");
+                }
+            }
+        }
+    }
+
+    /// Goes on with another descriptor in the place of one whose file was taken away.
+    fn renew(&mut self, thing: Thing, fd: OwnedFd) {
+        match thing {
+            Thing::Lock => self.lock = fd.into(),
+            Thing::Complaints => self.complaints = fd,
+            Thing::Log => exec::say_into(&fd),
+            Thing::Door(run) => {
+                if let Some(run) = self.runs.iter_mut().find(|r| r.wires.run == run) {
+                    run.wires.listener = fd;
                 }
             }
         }

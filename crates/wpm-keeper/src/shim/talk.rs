@@ -106,7 +106,7 @@ impl Shim {
         while let Some(connection) = self.talk.connection() {
             match record::receive(connection, &mut buf) {
                 Ok(Some(got)) => match buf.get(..got.len).map(ToShim::decode) {
-                    Some(Ok(message)) => self.obey(&message, &got.fds),
+                    Some(Ok(message)) => self.obey(&message, got.fds),
                     _ => crate::complain("the daemon sent a record that this shim does not know"),
                 },
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
@@ -115,7 +115,7 @@ impl Shim {
         }
     }
 
-    fn obey(&mut self, message: &ToShim, fds: &[OwnedFd]) {
+    fn obey(&mut self, message: &ToShim, fds: Vec<OwnedFd>) {
         let slot = &self.wires.slot;
         match *message {
             ToShim::Go => self.app.open_gate(),
@@ -130,6 +130,11 @@ impl Shim {
             ToShim::Reopen => self.pump.reopen(),
             ToShim::Flush => self.pump.flush(&self.wires),
             ToShim::Share { on } => slot.set(SHARED, on),
+            ToShim::Door => {
+                if let Some(listener) = fds.into_iter().next() {
+                    self.wires.listener = listener;
+                }
+            }
             ToShim::Upgrade => {
                 if let Some(exe) = fds.first() {
                     let error = self.upgrade(exe.as_fd());

@@ -43,6 +43,21 @@ pub enum ToKeeper {
     /// The next daemon executes the program beside it (one descriptor). Until that daemon has shown
     /// with an `Upgrade` that it is up, its death brings the old program back.
     TryProgram,
+    /// A file of the home was taken away and made again: the descriptor beside it counts from now on.
+    Renew(Thing),
+}
+
+/// What a keeper has open of its home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thing {
+    /// The lock that it holds for life, held already.
+    Lock,
+    /// The listening socket at which it hears that the daemon is mute.
+    Complaints,
+    /// The file that its own words go to.
+    Log,
+    /// The listening socket of a run's shim.
+    Door(RunKey),
 }
 
 /// Reports of the keeper to the daemon.
@@ -94,6 +109,10 @@ impl ToKeeper {
             Self::TryProgram => w.u8(6),
             Self::Hold { key } => w.u8(7).u64(*key),
             Self::Drop { key } => w.u8(8).u64(*key),
+            Self::Renew(Thing::Lock) => w.u8(9).u8(0),
+            Self::Renew(Thing::Complaints) => w.u8(9).u8(1),
+            Self::Renew(Thing::Log) => w.u8(9).u8(2),
+            Self::Renew(Thing::Door(run)) => w.u8(9).u8(3).u64(run.0),
         };
         w.finish()
     }
@@ -113,6 +132,13 @@ impl ToKeeper {
             6 => Self::TryProgram,
             7 => Self::Hold { key: r.u64()? },
             8 => Self::Drop { key: r.u64()? },
+            9 => Self::Renew(match r.u8()? {
+                0 => Thing::Lock,
+                1 => Thing::Complaints,
+                2 => Thing::Log,
+                3 => Thing::Door(RunKey(r.u64()?)),
+                _ => return Err(DecodeError),
+            }),
             _ => return Err(DecodeError),
         };
         r.end(message)

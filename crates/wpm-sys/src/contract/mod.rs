@@ -13,7 +13,7 @@ mod shim;
 #[cfg(test)]
 mod tests;
 
-pub use keeper::{FromKeeper, ToKeeper};
+pub use keeper::{FromKeeper, Thing, ToKeeper};
 pub use report::{End, LogHealth, Phase, RunReport, Stage, Usage};
 pub use shim::{Scope, ToShim};
 

@@ -41,6 +41,8 @@ pub enum ToShim {
     },
     /// Replaces the shim's program in place by the executable beside it (one descriptor).
     Upgrade,
+    /// The socket at which daemons connect was taken away; the one beside it counts from now on.
+    Door,
 }
 
 impl ToShim {
@@ -57,6 +59,7 @@ impl ToShim {
             Self::Flush => w.u8(7),
             Self::Share { on } => w.u8(8).u8(u8::from(*on)),
             Self::Upgrade => w.u8(9),
+            Self::Door => w.u8(10),
         };
         w.finish()
     }
@@ -79,6 +82,7 @@ impl ToShim {
             7 => Self::Flush,
             8 => Self::Share { on: r.u8()? == 1 },
             9 => Self::Upgrade,
+            10 => Self::Door,
             _ => return Err(DecodeError),
         };
         r.end(message)

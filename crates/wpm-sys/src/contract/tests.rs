@@ -13,6 +13,10 @@ fn every_message_survives_the_wire() {
         ToKeeper::TryProgram,
         ToKeeper::Hold { key: 9 },
         ToKeeper::Drop { key: u64::MAX },
+        ToKeeper::Renew(Thing::Lock),
+        ToKeeper::Renew(Thing::Complaints),
+        ToKeeper::Renew(Thing::Log),
+        ToKeeper::Renew(Thing::Door(RunKey(5))),
     ] {
         assert_eq!(ToKeeper::decode(&m.encode()), Ok(m));
     }
@@ -27,6 +31,7 @@ fn every_message_survives_the_wire() {
         ToShim::Flush,
         ToShim::Share { on: true },
         ToShim::Upgrade,
+        ToShim::Door,
     ] {
         assert_eq!(ToShim::decode(&m.encode()), Ok(m));
     }
