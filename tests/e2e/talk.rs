@@ -77,3 +77,39 @@ fn a_line_reaches_the_standard_input() {
     world.wpm(["send", "0", "hear me"]).ok();
     assert_eq!(p.tell("read"), "read hear me");
 }
+
+#[test]
+fn a_shell_completes_commands_options_and_names_of_apps() {
+    let world = World::new();
+    let _web = world.start("web-one", "", 1);
+    let _worker = world.start("worker", "--namespace jobs", 1);
+    let script = r#"
+        source <(COMPLETE=bash "$WPM")
+        function=$(complete -p wpm | sed 's/.*-F \([^ ]*\).*/\1/')
+        words() {
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_TYPE=9
+            COMP_POINT=${#COMP_LINE} COMPREPLY=()
+            "$function" wpm "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "${COMPREPLY[*]}"
+        }
+        words wpm resta
+        words wpm stop w
+        words wpm stop jo
+        words wpm start --max-mem"#;
+    let bin = world.dir.path().join("bin");
+    std::fs::create_dir(&bin).expect("made");
+    std::os::unix::fs::symlink(crate::world::WPM, bin.join("wpm")).expect("linked");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let template = world.command([""]);
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", script]);
+    for (name, value) in template.get_envs() {
+        bash.env(name, value.unwrap_or_default());
+    }
+    let said = bash.env("PATH", path).env("WPM", "wpm").output().expect("bash runs");
+    let lines = crate::world::said(&said).ok().out;
+    assert_eq!(
+        lines.lines().collect::<Vec<_>>(),
+        ["restart", "web-one worker", "jobs", "--max-memory-restart"]
+    );
+}

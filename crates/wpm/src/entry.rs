@@ -1,4 +1,4 @@
-//! The hidden entries: `__keeper`, `__shim`, `__daemon`, `__unit` and `__self-test`.
+//! The hidden entries: `__keeper`, `__shim`, `__daemon`, `__unit`, `__man` and `__self-test`.
 //!
 //! Only tells which crate goes on.
 
@@ -27,6 +27,13 @@ pub(crate) fn hidden() -> Option<ExitCode> {
             }
             wpm_keeper::keeper_main(Path::new(&home), &words)
         }
+        b"__man" => Some(match crate::man::write(Path::new(&arguments.next()?)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(cause) => {
+                crate::output::say(&format!("wpm: cannot write the manual pages: {cause}"));
+                ExitCode::FAILURE
+            }
+        }),
         b"__self-test" => Some(self_test()),
         b"__unit" => Some(crate::boot::hook::run(arguments)),
         b"__shim" => wpm_keeper::shim_main(descriptor(&arguments.collect::<Vec<_>>())?),

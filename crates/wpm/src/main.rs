@@ -14,6 +14,7 @@ mod entry;
 mod failure;
 mod http;
 mod interrupt;
+mod man;
 mod options;
 mod outcome;
 mod output;
