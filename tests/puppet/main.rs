@@ -5,9 +5,9 @@
 //! everything that it forked are dead.
 //!
 //! Orders: `exit N`, `print TEXT`, `part TEXT` (no line end), `error TEXT`, `count FROM TO` (numbered lines as fast as
-//! possible), `bytes N` (binary), `ignore NAME`, `fork` (a child that waits), `daemon` (a grandchild
-//! in a session of its own), `read` (one line of standard input), `env NAME`, `cwd`, `args`, `eat MIB`,
-//! `flood TAG MIB_PER_SECOND [both]` and `halt` (see [`flood`]).
+//! possible), `pour MIB` (lines of 100 bytes, in writes of 64 KiB), `bytes N` (binary), `ignore NAME`,
+//! `fork` (a child that waits), `daemon` (a grandchild in a session of its own), `read` (one line of
+//! standard input), `env NAME`, `cwd`, `args`, `eat MIB`, `flood TAG MIB_PER_SECOND [both]` and `halt` (see [`flood`]).
 //! Each is answered by one line when it is done.
 
 #![expect(
@@ -64,6 +64,7 @@ fn obey(verb: &str, rest: &str) -> String {
             }
             out.flush().expect("stdout takes it");
         }
+        "pour" => pour(rest.parse().expect("a number")),
         "bytes" => {
             let n: usize = rest.parse().expect("a number");
             let bytes: Vec<u8> = (0..n).map(|i| u8::try_from(i % 251).expect("below 251")).collect();
@@ -95,6 +96,17 @@ fn obey(verb: &str, rest: &str) -> String {
         other => return format!("what is {other}?"),
     }
     "done".into()
+}
+
+/// Prints so many MiB as fast as it is taken.
+fn pour(mib: usize) {
+    let block: Vec<u8> = [&[b'x'; 99][..], b"\n"].concat().repeat(656).into_iter().take(64 << 10).collect();
+    let mut out = std::fs::File::from(
+        std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned().expect("a descriptor is free"),
+    );
+    for _ in 0..mib * 16 {
+        out.write_all(&block).expect("stdout takes it");
+    }
 }
 
 /// Forks a process that waits for ever; `away`: through a child that starts a session and ends.

@@ -10,6 +10,7 @@ use wpm_core::{Core, Event, Input, InstanceId, Millis, RunId, Ticket};
 use wpm_proto::home::Home;
 use wpm_proto::response::Response;
 use wpm_sys::contract::{FromKeeper, RunReport};
+use wpm_sys::memory;
 
 use crate::answers::{After, Asker};
 use crate::clock;
@@ -164,6 +165,9 @@ pub(crate) struct Daemon {
     pub(crate) groups: Option<wpm_sys::cgroup::Delegation>,
     /// Whether an app has a memory limit.
     pub(crate) limited: bool,
+    /// Whether memory is to be given back once no client is connected: after the start and after commands
+    /// that change things, which touch much that is not needed for long.
+    pub(crate) untidy: bool,
     sampler: Sampler,
 }
 
@@ -227,6 +231,7 @@ impl Daemon {
             update_failed: None,
             groups: recovered.groups.clone(),
             limited: false,
+            untidy: true,
             sampler: Sampler::default(),
         }
     }
@@ -255,6 +260,11 @@ impl Daemon {
             self.act();
             if let Some(fresh) = self.fresh_listener.take() {
                 listener = fresh;
+            }
+            if self.untidy && self.sessions.is_empty() {
+                self.untidy = false;
+                memory::trim();
+                memory::forget_program();
             }
             // At the end the keeper may be gone before the last answer is durable.
             if (self.keeper_gone && !self.quitting)
@@ -309,6 +319,8 @@ impl Daemon {
                         Ok(Some(stream)) => {
                             next_session += 1;
                             let id = SessionId(next_session);
+                            // The first one is where the start ends.
+                            self.untidy |= next_session == 1;
                             let session = Session::serve(
                                 id, stream, requests_to.clone(), left_to.clone(), &mut tasks);
                             self.sessions.insert(id, session);

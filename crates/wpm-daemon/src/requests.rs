@@ -33,6 +33,7 @@ impl Daemon {
     /// The same, whatever room there is.
     pub(crate) fn request_now(&mut self, session: SessionId, request: Request) {
         let Request { id, key, op } = request;
+        self.untidy |= op.changes();
         if let Some(key) = key.filter(|_| op.changes()) {
             if self.recent_keys.contains(&key) {
                 let body = self.done_before(&op);

@@ -118,6 +118,11 @@ impl Wires {
         Ok(())
     }
 
+    /// Whether nothing waits in the pipe of stream `i`, if it has one.
+    pub(crate) fn has_no_output(&self, i: usize) -> bool {
+        self.pipes.get(i).and_then(Option::as_ref).is_none_or(|p| splice::waiting(p).is_ok_and(|n| n == 0))
+    }
+
     /// Numbers of all descriptors, -1 where there is none.
     pub(crate) fn numbers(&self) -> [RawFd; NUMBERS] {
         let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());

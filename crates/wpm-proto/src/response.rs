@@ -32,7 +32,7 @@ pub struct Response {
 
 /// Content of a response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(remote = "Self", tag = "type", rename_all = "snake_case")]
 pub enum Body {
     /// Refused or failed. Final.
     Error {
@@ -79,6 +79,44 @@ pub enum Body {
         /// Events seen so far by this daemon.
         seq: u64,
     },
+}
+
+impl Serialize for Body {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BodyVisitor)
+    }
+}
+
+/// Reads a body. Of a tagged value serde keeps everything until it has found the tag, which of a long list
+/// takes several times as long as the rest; here the tag comes first, and the list is read in its place.
+struct BodyVisitor;
+
+impl<'de> serde::de::Visitor<'de> for BodyVisitor {
+    type Value = Body;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the body of a response")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+        use serde::de::Error;
+        let mut rest = serde_json::Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "apps" && rest.get("type").is_some_and(|tag| tag == "apps") {
+                let apps = map.next_value()?;
+                while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+                return Ok(Body::Apps { apps });
+            }
+            rest.insert(name, map.next_value()?);
+        }
+        Body::deserialize(serde_json::Value::Object(rest)).map_err(A::Error::custom)
+    }
 }
 
 impl Body {
@@ -224,4 +262,26 @@ pub enum Outcome {
     Superseded,
     /// Done; nothing to wait for.
     Done,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_wherever_its_tag_stands() {
+        let app = r#"{"name":"web","namespace":"default","version":null,"cluster":false,"wanted":1,"username":"u","stamped":false,"spec":null,"instances":[]}"#;
+        let read = |text: String| serde_json::from_str::<Response>(&text);
+        let first =
+            read(format!(r#"{{"id":1,"body":{{"type":"apps","apps":[{app}],"later":[1]}}}}"#)).unwrap();
+        let last = read(format!(r#"{{"id":1,"body":{{"apps":[{app}],"type":"apps"}}}}"#)).unwrap();
+        assert_eq!(first, last);
+        assert!(matches!(&first.body, Body::Apps { apps } if apps[0].name == "web"));
+        for body in [Body::Pong, Body::Subscribed { seq: 7 }, first.body] {
+            let text = serde_json::to_string(&body).unwrap();
+            assert_eq!(serde_json::from_str::<Body>(&text).unwrap(), body);
+        }
+        assert!(read(r#"{"id":1,"body":{"type":"apps"}}"#.into()).is_err());
+        assert!(read(r#"{"id":1,"body":{"type":"what"}}"#.into()).is_err());
+    }
 }

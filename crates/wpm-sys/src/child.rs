@@ -76,7 +76,7 @@ impl Preparation<'_> {
     }
 
     fn prepare(&mut self) -> Result<(), (Stage, io::Error)> {
-        signals::reset_all();
+        signals::reset_own();
         process::start_session().map_err(|e| (Stage::Session, e))?;
         if !self.limits.iter().any(|l| l.resource == limits::NOFILE) {
             limits::restore_descriptors(self.descriptors_soft);

@@ -20,6 +20,11 @@ impl SingleThread {
     /// # Errors
     /// When there are several, or `/proc` is not there to tell.
     pub fn prove() -> io::Result<Self> {
+        // A folder has two links of its own and one for each folder in it: here, for each thread. Listing
+        // it would take a large buffer, of which every process forked later keeps a share.
+        if rustix::fs::stat("/proc/self/task")?.st_nlink == 3 {
+            return Ok(Self(PhantomData));
+        }
         match std::fs::read_dir("/proc/self/task")?.count() {
             1 => Ok(Self(PhantomData)),
             _ => Err(io::Error::other("the process has several threads")),
@@ -49,8 +54,16 @@ fn forked(pid: libc::c_long) -> io::Result<Fork> {
 /// # Errors
 /// When the system or a limit refuses another process.
 pub fn fork(_proof: SingleThread) -> io::Result<Fork> {
-    // SAFETY: the proof says that no other thread can hold a lock that the child would miss.
-    forked(libc::c_long::from(unsafe { libc::fork() }))
+    clone(0)
+}
+
+/// The bare call: what the C library does around it is for programs with threads, and writes to pages that
+/// parent and child would otherwise go on to share.
+fn clone(flags: libc::c_int) -> io::Result<Fork> {
+    let flags = libc::c_long::from(flags | libc::SIGCHLD);
+    // SAFETY: without a new stack and without CLONE_VM this is fork(2); who calls has the proof that no other
+    // thread can hold a lock that the child would miss.
+    forked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })
 }
 
 /// Forks a sibling: its parent is this process's parent, so it is never a descendant of this one
@@ -59,10 +72,7 @@ pub fn fork(_proof: SingleThread) -> io::Result<Fork> {
 /// # Errors
 /// When the system or a limit refuses another process.
 pub fn fork_sibling(_proof: SingleThread) -> io::Result<Fork> {
-    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
-    // SAFETY: without a new stack and without CLONE_VM this is fork(2) with another parent; the
-    // proof says that no other thread can hold a lock.
-    forked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })
+    clone(libc::CLONE_PARENT)
 }
 
 /// Ends this process at once, without running anything on the way out.

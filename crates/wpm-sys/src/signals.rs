@@ -56,13 +56,14 @@ impl SignalFd {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn open() -> io::Result<Self> {
+        // Whatever the caller of this program ignored: a child undoes only what is changed here.
+        (1..=64).filter(|signal| is_ignored(*signal)).for_each(default);
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set; the other calls get valid pointers and numbers.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for s in READ {
                 libc::sigaddset(set.as_mut_ptr(), s);
-                libc::signal(s, libc::SIG_DFL);
             }
             for s in IGNORED {
                 libc::signal(s, libc::SIG_IGN);
@@ -91,14 +92,39 @@ impl SignalFd {
 
 /// Default dispositions, nothing blocked: what a program expects at its start. Async-signal-safe.
 pub fn reset_all() {
-    // The raw call, because the C library refuses the two numbers that it uses itself, and a parent may
-    // have left those ignored, too. All zeroes: default disposition, no flags, empty mask.
+    default_all();
+    unblock_all();
+}
+
+/// The same for a descendant of a process that has opened a [`SignalFd`]: undoes what that has changed, which
+/// is a fifth of all signals.
+pub fn reset_own() {
+    IGNORED.into_iter().for_each(default);
+    unblock_all();
+}
+
+fn default_all() {
+    // Two numbers are used by the C library itself; a parent may have left those ignored, too.
+    (1..=64).for_each(default);
+}
+
+fn default(signal: libc::c_int) {
+    // The raw call, because the C library refuses two numbers. All zeroes: default disposition, no flags,
+    // empty mask.
     let default = [0_u64; 8];
-    for signal in 1..=64 {
-        // SAFETY: the structure that the kernel reads is shorter than the zeroed array; a null old
-        // action is allowed; SIGKILL and SIGSTOP are refused without effect.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u8>(), 8) };
-    }
+    // SAFETY: the structure that the kernel reads is shorter than the zeroed array; a null old action is
+    // allowed; SIGKILL and SIGSTOP are refused without effect.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u8>(), 8) };
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut old = [0_u64; 8];
+    // SAFETY: the structure that the kernel writes is shorter than the array; a null new action is allowed.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<u8>(), old.as_mut_ptr(), 8) };
+    old[0] == libc::SIG_IGN as u64
+}
+
+fn unblock_all() {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set that sigprocmask then reads.
     unsafe {

@@ -29,9 +29,12 @@ const SHARE: usize = 64;
 pub(super) fn all(skip: &[i32]) -> Vec<Process> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(proc_folder) = open("/proc", flags, Mode::empty()) else { return Vec::new() };
-    let pids = pids(&proc_folder, skip);
-    let threads =
-        std::thread::available_parallelism().map_or(1, usize::from).min(pids.len() / SHARE).clamp(1, 8);
+    let mut pids = pids(&proc_folder, skip);
+    let kernels = kernel_threads(&proc_folder);
+    pids.retain(|pid| kernels.binary_search(pid).is_err());
+    // Asking the standard library would read the limits of control groups, which do not matter for a moment.
+    let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize);
+    let threads = cpus.min(pids.len() / SHARE).clamp(1, 8);
     let mut parts = pids.chunks(pids.len().div_ceil(threads).max(1));
     let own = parts.next().unwrap_or_default();
     std::thread::scope(|scope| {
@@ -52,6 +55,25 @@ fn pids(proc_folder: &OwnedFd, skip: &[i32]) -> Vec<i32> {
         pids.extend(pid.filter(|pid| skip.binary_search(pid).is_err()));
     }
     pids
+}
+
+/// The threads of the kernel, sorted: of them nothing need be known either. They are the children of process
+/// 2, where this one may see them at all.
+fn kernel_threads(proc_folder: &OwnedFd) -> Vec<i32> {
+    let read = |path: &str| {
+        let file = openat(proc_folder, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut text = String::with_capacity(4096);
+        let _length = std::io::Read::read_to_string(&mut std::fs::File::from(file), &mut text).ok()?;
+        Some(text)
+    };
+    if read("2/comm").as_deref() != Some("kthreadd\n") {
+        return Vec::new();
+    }
+    let list = read("2/task/2/children").unwrap_or_default();
+    let mut threads: Vec<i32> = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    threads.push(2);
+    threads.sort_unstable();
+    threads
 }
 
 fn read(proc_folder: &OwnedFd, pids: &[i32]) -> Vec<Process> {

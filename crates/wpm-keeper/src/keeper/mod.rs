@@ -20,7 +20,7 @@ use wpm_sys::contract::{End, MAX_RECORD, Phase, Thing, ToKeeper};
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
-use wpm_sys::{clock, exec, limits, lock, peer, record, start, unit};
+use wpm_sys::{clock, exec, limits, lock, memory, peer, record, start, unit};
 
 use crate::wires::Wires;
 use daemon::Daemon;
@@ -246,6 +246,9 @@ impl Keeper {
                 self.daemon.proved();
                 if !std::mem::replace(&mut self.announced, true) {
                     unit::tell("READY=1");
+                    // What follows is the same few lines again and again.
+                    memory::forget_program();
+                    memory::trim_stack();
                 }
             }
         }
@@ -268,16 +271,23 @@ impl Keeper {
     /// Reaps every child that has ended: daemon, shims, and apps whose shim had died before.
     fn reap(&mut self) {
         while let Children::Ended(ended) = process::look_at_children() {
-            if !self.daemon.is(ended.pid) {
+            if self.daemon.is(ended.pid) {
+                process::reap(ended.pid);
+                let done = self.quitting && ended.end == End::Code(0);
+                self.daemon.died(clock::monotonic_ms(), ended.end, done);
+                continue;
+            }
+            let shim = self.runs.iter().position(|r| r.shim == ended.pid);
+            // A shim that goes by itself leaves nobody behind.
+            if shim.is_none() || ended.end != End::Code(0) {
                 // Before its end is seen: who waits for the last one must know them all.
                 self.note_orphans(ended.pid);
             }
-            self.note_end_of_app(&ended);
+            if shim.is_none() {
+                self.note_end_of_app(&ended);
+            }
             process::reap(ended.pid);
-            if self.daemon.is(ended.pid) {
-                let done = self.quitting && ended.end == End::Code(0);
-                self.daemon.died(clock::monotonic_ms(), ended.end, done);
-            } else if let Some(at) = self.runs.iter().position(|r| r.shim == ended.pid) {
+            if let Some(at) = shim {
                 self.shim_ended(at, &ended);
             }
         }
@@ -287,7 +297,7 @@ impl Keeper {
     /// process is really reaped, so that it is lost at no moment.
     fn note_end_of_app(&self, ended: &Ended) {
         for run in &self.runs {
-            if run.wires.slot.pid() == ended.pid && run.shim != ended.pid {
+            if run.wires.slot.pid() == ended.pid {
                 run.wires.slot.record_end(ended.end, ended.usage, clock::boottime_ms());
                 if run.shim > 0 {
                     // A shim that has just died is replaced by one that reads the slot.

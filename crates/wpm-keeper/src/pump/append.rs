@@ -16,10 +16,9 @@ use super::shared::{AppendId, Held};
 
 /// Beyond the limit by so much, a file is rotated even in the middle of a line.
 const PATIENCE: u64 = 1 << 20;
-/// Most bytes of one splice.
-const SPLICE: u64 = 1 << 20;
-/// Capacity of a pipe: less than that at once means that it is empty now.
-const PIPE: usize = 64 << 10;
+/// Capacity of a pipe as it is made, and most bytes of one splice: less at once means that it is empty now.
+/// Not more, because the kernel copies with the pipe locked: in between the app goes on printing.
+pub(super) const PIPE: usize = 64 << 10;
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +141,9 @@ pub(super) fn splice_in(target: &mut Target, pipe: &OwnedFd, keep: Keep) -> io::
             }
         }
         _ => {
-            let room = if may && keep.max_size > size { keep.max_size - size } else { SPLICE };
-            return move_bytes(pipe, file, &now, room.min(SPLICE), room < SPLICE);
+            let most = PIPE as u64;
+            let room = if may && keep.max_size > size { keep.max_size - size } else { most };
+            return move_bytes(pipe, file, &now, room.min(most), room < most);
         }
     };
     drop(held);

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use wpm_sys::clock;
+use wpm_sys::contract::RunKey;
 use wpm_sys::launch::LineFormat;
-use wpm_sys::slot::SHARED;
+use wpm_sys::slot::{SHARED, Slot};
 use wpm_sys::splice;
 
 use super::append::{self, Step};
@@ -20,7 +21,7 @@ use super::journal::{self, Journal, Place};
 use super::lines::{self, Style};
 use super::shared::AppendId;
 use super::trouble::Trouble;
-use super::{BUSY_MS, Pump};
+use super::{BUSY_MS, Buffers, Pump};
 use crate::wires::Wires;
 
 /// Steps of a lane before the others get their turn.
@@ -29,6 +30,11 @@ const STEPS: u32 = 32;
 const HOARD: u64 = 256 << 10;
 /// A batch beyond this is worth giving memory back.
 const LARGE: usize = 8 << 10;
+/// Capacity of the pipe of an app that prints without end, in bytes: with four times as much as usual it and its
+/// shim seldom wait for each other.
+const WIDE: usize = 256 << 10;
+/// How often in a row a pipe is found full before it is made wider.
+const OFTEN: u32 = 4;
 /// Step number of a notice, which belongs to no batch.
 const NOTICE: u64 = u64::MAX;
 /// Said of a failure that has no number.
@@ -55,33 +61,41 @@ pub(super) struct Lane {
     own_batch: bool,
     /// Something may be in the journal.
     journaled: bool,
+    /// How often in a row its pipe was found full; more than [`OFTEN`] once it was made wider.
+    full: u32,
 }
 
 impl Lane {
-    /// `locks`: the folder of the journals.
-    pub(super) fn new(index: usize, kind: &'static str, to: Vec<usize>, wires: &Wires, locks: &Path) -> Self {
-        let trouble = Trouble::inherited(&wires.slot, index);
-        let mut lane = Self {
+    /// A lane of a new run, to which the first output is told. `locks`: the folder of the journals.
+    pub(super) fn new(index: usize, kind: &'static str, to: Vec<usize>, run: RunKey, locks: &Path) -> Self {
+        Self {
             kind,
             to,
-            active: true,
+            active: false,
             ended: false,
             settled: false,
             retry_at: None,
-            trouble,
-            path: journal::path(locks, wires.run.0, index),
+            trouble: None,
+            path: journal::path(locks, run.0, index),
             opened: None,
             own_batch: false,
             journaled: false,
-        };
-        // What the shim before this one had begun comes first.
-        match Journal::existing(&lane.path) {
-            Ok(journal) => lane.opened = journal.map(Rc::new),
-            // Tried again with the first output.
-            Err(_) => lane.journaled = true,
+            full: 0,
         }
-        lane.journaled |= lane.waiting() > 0;
-        lane
+    }
+
+    /// The lane as the shim before this one left it.
+    pub(super) fn resumed(mut self, index: usize, slot: &Slot) -> Self {
+        self.active = true;
+        self.trouble = Trouble::inherited(slot, index);
+        // What the shim before this one had begun comes first.
+        match Journal::existing(&self.path) {
+            Ok(journal) => self.opened = journal.map(Rc::new),
+            // Tried again with the first output.
+            Err(_) => self.journaled = true,
+        }
+        self.journaled |= self.waiting() > 0;
+        self
     }
 
     fn journal(&mut self) -> io::Result<Rc<Journal>> {
@@ -120,6 +134,17 @@ impl Lane {
         }
     }
 
+    /// Makes the pipe wider where it is found full again and again.
+    fn widen(&mut self, pipe: Option<&OwnedFd>) {
+        let Some(pipe) = pipe.filter(|_| self.full <= OFTEN) else { return };
+        let full = splice::waiting(pipe).is_ok_and(|n| n >= append::PIPE as u64);
+        self.full = if full { self.full + 1 } else { 0 };
+        if self.full > OFTEN {
+            // Where the user's share of pipe memory is used up it stays as it is.
+            drop(splice::set_pipe_size(pipe, WIDE));
+        }
+    }
+
     /// Takes the journal away.
     pub(super) fn forget(&mut self) {
         if self.opened.take().is_some() {
@@ -135,10 +160,16 @@ impl Pump {
             lane.retry_at.is_some_and(|at| at <= now) || lane.trouble.is_some_and(|t| t.retry_at <= now);
         let last =
             tree_gone && !lane.settled && !lane.ended && lane.retry_at.is_none() && !lane.is_held_back();
+        if last && !lane.active && !lane.journaled && wires.has_no_output(i) {
+            // Of an app that has said nothing more the file is not touched.
+            lane.settled = true;
+            return;
+        }
         if !(retry || last || (lane.active && lane.retry_at.is_none() && !lane.is_held_back())) {
             return;
         }
         lane.retry_at = None;
+        lane.widen(wires.pipes.get(i).and_then(Option::as_ref));
         for _ in 0..STEPS {
             let step = self.step(i, wires, now, tree_gone);
             let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
@@ -209,19 +240,20 @@ impl Pump {
             process_id: self.plan.process_id,
         };
         let start = journal.done();
-        let (mut input, mut output) = (Vec::new(), Vec::new());
+        let Buffers { input, output } = &mut self.buffers;
+        output.clear();
         if begun {
             let end = journal.batch_end();
-            journal.read(start.at, end.at, &mut input)?;
+            journal.read(start.at, end.at, input)?;
             let stamp = lines::stamp(style.format);
-            lines::transform(&style, &input, start.mid_line, true, None, &stamp, &mut output);
+            lines::transform(&style, input, start.mid_line, true, None, &stamp, output);
         } else {
             let waiting = journal.waiting()?;
             if waiting == 0 {
                 lane.journaled = false;
                 return Ok(if filled == Some(0) { Step::End } else { Step::Nothing });
             }
-            journal.read(start.at, start.at + waiting, &mut input)?;
+            journal.read(start.at, start.at + waiting, input)?;
             // A line without its end waits for it, unless nobody will write it, or nobody is in the way.
             let alone = *style.format == LineFormat::Raw && !wires.slot.has(SHARED) && lane.to.len() == 1;
             let room = waiting < super::journal::CAPACITY;
@@ -231,15 +263,14 @@ impl Pump {
             }
             let limit = if self.keep.max_size > 0 { self.keep.max_size } else { u64::MAX };
             let stamp = lines::stamp(style.format);
-            let taken =
-                lines::transform(&style, &input, start.mid_line, all, Some(limit), &stamp, &mut output);
+            let taken = lines::transform(&style, input, start.mid_line, all, Some(limit), &stamp, output);
             if taken.bytes == 0 {
                 return Ok(Step::Nothing);
             }
             journal.begin(Place { at: start.at + taken.bytes as u64, mid_line: taken.mid_line })?;
             lane.own_batch = true;
         }
-        self.heaped |= output.len() > LARGE;
+        self.heaped |= output.capacity() > LARGE;
         for step in journal.step()..lane.to.len() as u64 {
             let Some(target) = usize::try_from(step)
                 .ok()
@@ -249,7 +280,7 @@ impl Pump {
                 break;
             };
             let id = AppendId { run: wires.run.0, lane: u32::from(i == 1), start: start.at, step };
-            let done = append::append(target, id, !lane.own_batch, &output, self.keep, || journal.advance())?;
+            let done = append::append(target, id, !lane.own_batch, output, self.keep, || journal.advance())?;
             if done == Step::Busy {
                 return Ok(Step::Busy);
             }

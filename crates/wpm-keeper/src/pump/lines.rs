@@ -66,7 +66,7 @@ pub(super) fn transform(
         if bytes > 0 && limit.is_some_and(|limit| out.len() >= limit) {
             break;
         }
-        let line = match rest.iter().position(|b| *b == b'\n') {
+        let line = match memchr::memchr(b'\n', rest) {
             Some(at) => &rest[..=at],
             None if all || rest.len() >= piece => rest,
             None => break,

@@ -27,7 +27,7 @@ use wpm_sys::contract::LogHealth;
 use wpm_sys::launch::LogPlan;
 use wpm_sys::process::SingleThread;
 use wpm_sys::slot::{SHARED, Slot};
-use wpm_sys::{clock, memory, splice};
+use wpm_sys::{clock, memory};
 
 use crate::wires::Wires;
 use lane::Lane;
@@ -39,6 +39,13 @@ pub(crate) use logfile::make_folder;
 /// Between two attempts to get a lock that another writer holds, in milliseconds.
 const BUSY_MS: u64 = 1;
 
+/// Bytes as they came, and as they go into the files.
+#[derive(Debug, Default)]
+struct Buffers {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
 /// Everything that has to do with the output of one run.
 #[derive(Debug)]
 pub(crate) struct Pump {
@@ -48,7 +55,9 @@ pub(crate) struct Pump {
     lanes: [Option<Lane>; 2],
     /// When something that was asked for is tried again.
     serve_at: Option<u64>,
-    /// Whether large buffers were used since memory was given back last.
+    /// A batch on its way, kept for the next one.
+    buffers: Buffers,
+    /// Whether they have become large since memory was given back last.
     heaped: bool,
     /// Where dropped output goes.
     null: Option<File>,
@@ -59,8 +68,9 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 }
 
 impl Pump {
-    /// Lays out the lanes of a run. Nothing is opened yet.
-    pub(crate) fn new(plan: LogPlan, home: &[u8], wires: &Wires, proof: SingleThread) -> Self {
+    /// Lays out the lanes of a run. Nothing is opened yet. `fresh`: no shim has come before this one, so
+    /// nothing was begun.
+    pub(crate) fn new(plan: LogPlan, home: &[u8], wires: &Wires, fresh: bool, proof: SingleThread) -> Self {
         let locks =
             if plan.lock_dir.is_empty() { path_of(home).join("run/locks") } else { path_of(&plan.lock_dir) };
         let mut targets: Vec<Target> = Vec::new();
@@ -80,14 +90,26 @@ impl Pump {
         let lane = |i: usize, kind| {
             let mut to: Vec<usize> = files[i].into_iter().chain(both).collect();
             to.dedup();
-            wires.pipes[i].as_ref().map(|_| Lane::new(i, kind, to, wires, &locks))
+            wires.pipes[i].as_ref().map(|_| {
+                let lane = Lane::new(i, kind, to, wires.run, &locks);
+                if fresh { lane } else { lane.resumed(i, &wires.slot) }
+            })
         };
         let lanes = [lane(0, "out"), lane(1, "err")];
         if plan.shared {
             wires.slot.set(SHARED, true);
         }
         let keep = Keep { max_size: plan.max_size, retain: plan.retain, compress: plan.compress, proof };
-        Self { plan, keep, targets, lanes, serve_at: None, heaped: false, null: None }
+        Self {
+            plan,
+            keep,
+            targets,
+            lanes,
+            serve_at: None,
+            buffers: Buffers::default(),
+            heaped: false,
+            null: None,
+        }
     }
 
     /// Opens every log file. A run whose files cannot be opened is not started.
@@ -150,6 +172,7 @@ impl Pump {
 
     /// Nothing is to be done for a while: gives memory back.
     pub(crate) fn rest(&mut self) {
+        self.buffers = Buffers::default();
         if std::mem::take(&mut self.heaped) {
             for lane in self.lanes.iter_mut().flatten() {
                 lane.free();
@@ -184,7 +207,7 @@ impl Pump {
     }
 
     fn serve(&mut self, wires: &Wires, now: u64) {
-        let empty = wires.pipes.iter().flatten().all(|p| splice::waiting(p).is_ok_and(|n| n == 0));
+        let empty = wires.has_no_output(0) && wires.has_no_output(1);
         let mut all = true;
         for target in self.targets.iter_mut().filter(|t| t.rotate || t.flush) {
             match append::serve(target, self.keep, empty, clock::boottime_ms()) {

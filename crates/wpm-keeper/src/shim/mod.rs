@@ -17,13 +17,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wpm_sys::cgroup::Group;
-use wpm_sys::contract::{End, Usage};
+use wpm_sys::contract::{End, Phase, Usage};
 use wpm_sys::launch::Launch;
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::signals::SignalFd;
 use wpm_sys::slot::RELEASED;
-use wpm_sys::{clock, memfd};
+use wpm_sys::{clock, memfd, memory};
 
 use crate::pump::Pump;
 use crate::wires::Wires;
@@ -108,6 +108,8 @@ struct Shim {
     talk: Talk,
     lonely: Lonely,
     pump: Pump,
+    /// Whether the memory that the start took was given back.
+    settled: bool,
 }
 
 /// Goes on as a shim after the fork. A shim that panics ends as if it had been killed: the keeper
@@ -129,7 +131,7 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
         process::become_subreaper()?;
     }
     let (home, group) = (launch.home, launch.group);
-    let mut pump = Pump::new(launch.log, &home, &wires, context.proof);
+    let mut pump = Pump::new(launch.log, &home, &wires, matches!(origin, Origin::Fresh(_)), context.proof);
     let (app, connection) = match origin {
         Origin::Fresh(fresh) => {
             let app = launching::launch(context, &wires, &mut pump, &fresh, &group);
@@ -156,6 +158,7 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
         app,
         talk: Talk::new(connection),
         pump,
+        settled: false,
     };
     shim.serve()
 }
@@ -193,6 +196,10 @@ impl Shim {
         ];
         if due.is_none() {
             self.pump.rest();
+            if !self.settled && self.wires.slot.phase() == Phase::Running {
+                self.settled = true;
+                memory::trim_stack();
+            }
         }
         let Ok(ready) = poll::wait(watches, due.map(|at| at.saturating_sub(now))) else { return };
         let [signalled, arrived, spoken, app, out, err] = ready;

@@ -59,7 +59,7 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
     let signals = SignalFd::open()?;
     let launch = Launch::decode_frame(&memfd::Sealed::map(&wires.launch)?).map_err(io::Error::other)?;
     process::set_name(&launch.title);
-    let pump = Pump::new(launch.log, &launch.home, &wires, proof);
+    let pump = Pump::new(launch.log, &launch.home, &wires, false, proof);
     let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot) };
     let group = Group::of_run(&launch.group.path, &wires.slot, (&launch.home, wires.run.0));
     let facts = Facts {
@@ -79,6 +79,7 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
         app,
         talk: Talk::new(connection),
         pump,
+        settled: false,
     };
     shim.serve()
 }

@@ -19,10 +19,10 @@ pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
     let mut entries: Vec<(u32, String)> = Vec::new();
     for app in apps {
         // The environment makes up nearly all of it and is the same for all instances.
-        let common = of_app(app);
+        let mut common = Common::of(app);
         for instance in &app.instances {
             let used = usage.get(&instance.id).copied().unwrap_or_default();
-            entries.push((instance.id, entry(app, instance, used, &common)));
+            entries.push((instance.id, entry(app, instance, used, &mut common)));
         }
     }
     entries.sort_by_key(|(id, _)| *id);
@@ -30,19 +30,51 @@ pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
     format!("[{}]", entries.join(","))
 }
 
-fn entry(app: &AppView, instance: &InstanceView, usage: Usage, common: &Map<String, Value>) -> String {
+fn entry(app: &AppView, instance: &InstanceView, usage: Usage, common: &mut Common) -> String {
     let own = of_instance(app, instance);
-    let mut all = String::with_capacity(8 * 1024);
-    for (name, value) in common.iter().filter(|(name, _)| !own.contains_key(*name)).chain(&own) {
-        let separator = if all.is_empty() { "" } else { "," };
-        let _ = write!(all, "{separator}{}:{value}", Value::from(name.as_str()));
-    }
+    let mut all = common.without(&own).to_owned();
+    all.reserve(1024);
+    put(&mut all, &own, |_| true);
     let name = Value::from(app.name.as_str());
     let cpu = json!((usage.cpu * 10.0).round() / 10.0);
     let (pid, id, memory) = (instance.pid, instance.id, usage.memory);
     format!(
         r#"{{"pid":{pid},"name":{name},"pm2_env":{{{all}}},"pm_id":{id},"monit":{{"memory":{memory},"cpu":{cpu}}}}}"#
     )
+}
+
+/// Adds fields to the inside of a JSON object.
+fn put(to: &mut String, fields: &Map<String, Value>, wanted: impl Fn(&str) -> bool) {
+    for (name, value) in fields.iter().filter(|(name, _)| wanted(name)) {
+        let separator = if to.is_empty() { "" } else { "," };
+        let _ = write!(to, "{separator}{}:{value}", Value::from(name.as_str()));
+    }
+}
+
+/// The fields of an app, and their text without those that its instances have themselves.
+struct Common {
+    fields: Map<String, Value>,
+    left_out: Vec<String>,
+    text: Option<String>,
+}
+
+impl Common {
+    fn of(app: &AppView) -> Self {
+        Self { fields: of_app(app), left_out: Vec::new(), text: None }
+    }
+
+    /// The text for an instance; all of them leave out the same, but for rare ones.
+    fn without(&mut self, own: &Map<String, Value>) -> &str {
+        if !own.keys().eq(&self.left_out) {
+            self.left_out = own.keys().cloned().collect();
+            self.text = None;
+        }
+        self.text.get_or_insert_with(|| {
+            let mut text = String::with_capacity(8 * 1024);
+            put(&mut text, &self.fields, |name| !own.contains_key(name));
+            text
+        })
+    }
 }
 
 /// What all instances have in common.
