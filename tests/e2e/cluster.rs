@@ -117,6 +117,66 @@ fn any_program_takes_a_socket_by_the_systemd_protocol() {
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
+/// Serves every socket that it was given; says which ones, and answers with the number of its instance.
+const ACTIVATED: &str = "import os, selectors, socket\n\
+    print(os.environ['LISTEN_FDNAMES'], flush=True)\n\
+    ready = selectors.DefaultSelector()\n\
+    for fd in range(3, 3 + int(os.environ['LISTEN_FDS'])):\n  \
+      s = socket.socket(fileno=fd)\n  s.setblocking(False)\n  ready.register(s, selectors.EVENT_READ)\n\
+    while True:\n  \
+      for key, _ in ready.select():\n    \
+        try:\n      c, _ = key.fileobj.accept()\n    \
+        except BlockingIOError:\n      continue\n    \
+        c.setblocking(True)\n    c.recv(1000)\n    \
+        c.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n' + os.environ['WPM_INSTANCE'].encode())\n    c.close()\n";
+
+#[test]
+fn several_sockets_are_handed_down_and_closed_with_the_app() {
+    let world = World::new();
+    let port = ports_in_a_row(3);
+    let path = world.dir.path().join("srv.sock");
+    // What a dead program has left there is in nobody's way.
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+    let file = world.dir.path().join("wpm.toml");
+    let write = |second: u16| {
+        let text = format!(
+            "[[apps]]\nname = \"srv\"\nscript = \"srv.py\"\ninstances = 2\n\
+             listen = [\"web=127.0.0.1:{port}\", \"127.0.0.1:{second}\", \"unix:srv.sock\"]\n"
+        );
+        std::fs::write(&file, text).expect("written");
+    };
+    std::fs::write(world.dir.path().join("srv.py"), ACTIVATED).expect("written");
+    write(port + 1);
+    let file = file.to_str().expect("utf-8").to_owned();
+    world.wpm(["start", &file]).ok();
+    let log = world.home().join("logs/srv-out-1.log");
+    await_text(&log, &format!("web:{}:srv.sock", port + 1));
+    let by_path = || {
+        let mut s = std::os::unix::net::UnixStream::connect(&path)?;
+        s.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        s.read_to_string(&mut text)
+    };
+    assert!(by_path().is_ok());
+    ask(port + 1);
+
+    // Another address in the place of one of them: it is open when the command returns, the old one is not.
+    write(port + 2);
+    world.wpm(["reload", &file]).ok();
+    ask(port);
+    ask(port + 2);
+    assert!(TcpStream::connect(("127.0.0.1", port + 1)).is_err());
+
+    // The next daemon closes them as the one before would have done.
+    kill_and_wait(world.read("daemon.pid").trim().parse().expect("a number"));
+    ask(port);
+    world.run("stop srv").ok();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err() && by_path().is_err() && !path.exists());
+    world.run("start srv").ok();
+    ask(port);
+    assert!(by_path().is_ok());
+}
+
 #[test]
 fn a_reload_replaces_every_instance_and_refuses_nobody() {
     let world = World::new();

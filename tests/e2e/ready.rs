@@ -125,3 +125,47 @@ fn what_is_no_check_is_refused_with_the_reason() {
         assert!(code == Some(6) && said.contains(reason), "{code:?} {said}");
     }
 }
+
+/// Says at `NOTIFY_SOCKET` what it reads, and ends by itself.
+const SPEAKER: &str = r#"
+import os, socket, sys
+to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def say(text):
+    to.sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
+say("EXTEND_TIMEOUT_USEC=60000000\nSTATUS=loading")
+print("began", flush=True)
+for line in sys.stdin:
+    say(line.strip().replace(";", "\n"))
+    print("said " + line.strip(), flush=True)
+    if line.startswith("STOPPING"):
+        sys.exit(0)
+"#;
+
+#[test]
+fn an_app_says_how_it_is() {
+    let world = World::new();
+    let script = world.dir.path().join("speaker.py");
+    std::fs::write(&script, SPEAKER).expect("written");
+    let log = world.home().join("logs/speaker-out.log");
+    world.run("list").ok();
+    let start = ["start", script.to_str().expect("utf-8"), "--ready", "notify", "--listen-timeout", "60s"];
+    let mut started = world.command(start).spawn().expect("runs");
+    await_text(&log, "began");
+    let say = |words: &str| {
+        world.wpm(["send", "speaker", words]).ok();
+        await_text(&log, &format!("said {words}"));
+        world.run("describe speaker").ok().out
+    };
+    assert!(say("STATUS=half of it is there").contains("half of it is there"));
+    assert!(started.try_wait().expect("asked").is_none(), "it is not ready yet");
+    let described = say("READY=1;STATUS=");
+    assert!(started.wait().expect("ended").success());
+    assert!(!described.contains("half of it"), "{described}");
+    assert!(say("RELOADING=1").contains("reloading"));
+    assert!(!say("READY=1").contains("reloading"));
+    say("STOPPING=1");
+    await_text(
+        &log,
+        "began\nsaid STATUS=half of it is there\nsaid READY=1;STATUS=\nsaid RELOADING=1\nsaid READY=1\nsaid STOPPING=1\nbegan",
+    );
+}

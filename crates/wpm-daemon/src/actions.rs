@@ -78,7 +78,11 @@ impl Daemon {
                     // The list that stays is newer than the ends that the stop brings about.
                     generation: self.generation - u64::from(self.keep_list),
                 });
+                let app = instance.and_then(|it| self.core.app(it.app)).map(|app| app.spec.name.clone());
                 self.journal(&Fact::End { run: run.0, account }, After::Release(run));
+                if let Some(app) = app {
+                    self.release_old_listens(&app);
+                }
             }
             Action::Persist => self.persist(),
             Action::Note { instance, app, index, note } => {

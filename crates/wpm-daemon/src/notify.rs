@@ -1,4 +1,5 @@
-//! What apps say at `NOTIFY_SOCKET` (sd_notify(3)): ready, stopping, alive, more time.
+//! What apps say at `NOTIFY_SOCKET` (sd_notify(3)): ready, reloading, stopping, alive, more time, and how
+//! they are in words.
 //!
 //! Owns the socket, one for the home, and finds the run of a sender by the credentials that the kernel
 //! adds. The keeper holds it, too: what is said while there is no daemon waits for the next one, and
@@ -23,7 +24,7 @@ use crate::daemon::{Daemon, Message};
 /// Longest message, in bytes.
 const LONGEST: usize = 4096;
 /// The keeper's name for the socket; those of shared ports end otherwise.
-const KEY: u64 = u64::MAX;
+pub(crate) const KEY: u64 = u64::MAX;
 /// How far the parents of a sender are followed.
 const GENERATIONS: usize = 64;
 
@@ -49,10 +50,34 @@ pub(crate) fn variables(home: &Home, spec: &Spec) -> Vec<(&'static str, String)>
     variables
 }
 
+/// Longest status that is kept, in characters.
+const LONGEST_STATUS: usize = 200;
+
+/// What a run says of itself, for those who look.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    reloading: bool,
+    status: String,
+}
+
+impl Words {
+    /// In few words.
+    pub(crate) fn shown(&self) -> Option<String> {
+        match (self.reloading, self.status.as_str()) {
+            (false, "") => None,
+            (false, status) => Some(status.to_owned()),
+            (true, "") => Some("reloading".into()),
+            (true, status) => Some(format!("reloading: {status}")),
+        }
+    }
+}
+
 /// What a message says that matters here, in its order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Said {
     Ready,
+    Reloading,
+    Status(String),
     Stopping,
     Alive,
     Ill,
@@ -62,6 +87,8 @@ enum Said {
 fn parse(text: &str) -> impl Iterator<Item = Said> + '_ {
     text.lines().filter_map(|line| match line.split_once('=')? {
         ("READY", "1") => Some(Said::Ready),
+        ("RELOADING", "1") => Some(Said::Reloading),
+        ("STATUS", text) => Some(Said::Status(text.chars().take(LONGEST_STATUS).collect())),
         ("STOPPING", "1") => Some(Said::Stopping),
         ("WATCHDOG", "1") => Some(Said::Alive),
         ("WATCHDOG", "trigger") => Some(Said::Ill),
@@ -127,6 +154,15 @@ impl Daemon {
         };
         let Some(spec) = self.core.spec_of_run(run) else { return };
         for said in parse(text) {
+            if let Some(held) = self.runs.get_mut(&run) {
+                match &said {
+                    // Ready again: what it has read anew is in force.
+                    Said::Ready => held.words.reloading = false,
+                    Said::Reloading => held.words.reloading = true,
+                    Said::Status(text) => held.words.status.clone_from(text),
+                    Said::Stopping | Said::Alive | Said::Ill | Said::MoreTime { .. } => {}
+                }
+            }
             let event = match said {
                 Said::Ready if spec.ready == Some(Check::Notify) => Event::BecameReady,
                 Said::Alive => {
@@ -136,7 +172,7 @@ impl Daemon {
                 Said::Ill if spec.health == Some(Check::Notify) => Event::BecameUnhealthy,
                 Said::Stopping => Event::AskedToStop,
                 Said::MoreTime { ms } => Event::ExtendTimeout { ms },
-                Said::Ready | Said::Ill => continue,
+                Said::Ready | Said::Ill | Said::Reloading | Said::Status(_) => continue,
             };
             self.core.handle(crate::clock::now(), wpm_core::Input::Event(run, event));
         }
@@ -201,10 +237,11 @@ mod tests {
         let text =
             "READY=1\nSTATUS=Serving READY=0\nMAINPID=7\nWATCHDOG=1\nEXTEND_TIMEOUT_USEC=2500000\nSTOPPING=1";
         let said: Vec<Said> = parse(text).collect();
-        assert_eq!(said, [Said::Ready, Said::Alive, Said::MoreTime { ms: 2500 }, Said::Stopping]);
+        let status = Said::Status("Serving READY=0".into());
+        assert_eq!(said, [Said::Ready, status, Said::Alive, Said::MoreTime { ms: 2500 }, Said::Stopping]);
         assert_eq!(
-            parse("READY=0\n\0\nWATCHDOG=trigger\nEXTEND_TIMEOUT_USEC=-1").collect::<Vec<_>>(),
-            [Said::Ill]
+            parse("READY=0\n\0\nWATCHDOG=trigger\nEXTEND_TIMEOUT_USEC=-1\nRELOADING=1").collect::<Vec<_>>(),
+            [Said::Ill, Said::Reloading]
         );
     }
 }

@@ -317,9 +317,11 @@ impl Daemon {
         {
             tracing::error!(%error, "what apps say at NOTIFY_SOCKET is not heard");
         }
+        self.claim_sockets();
         for l in runs.into_values().chain(superfluous) {
             self.attach(l);
         }
+        self.forget_dead_workers();
     }
 
     /// Connects a live run with the loop; adopts its app where the shim is gone.

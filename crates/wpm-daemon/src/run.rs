@@ -11,6 +11,7 @@ use wpm_core::{Event, Exit, InstanceId};
 use wpm_sys::contract::{End, Phase, RunReport};
 
 use crate::link::Link;
+use crate::notify::Words;
 use crate::probe::{LogSizes, Ports, Probing};
 
 /// One run, from the spawn request until its shim has gone.
@@ -36,6 +37,8 @@ pub(crate) struct Run {
     pub(crate) log_sizes: LogSizes,
     /// Ports on which it says that it listens.
     pub(crate) ports: Rc<Ports>,
+    /// What it has said of itself at `NOTIFY_SOCKET`.
+    pub(crate) words: Words,
     /// Checks that are made of it.
     pub(crate) probing: Option<Probing>,
     /// The time until which it has to say that it is alive.
@@ -76,6 +79,7 @@ impl Run {
             released: false,
             log_sizes: [0, 0],
             ports: Rc::default(),
+            words: Words::default(),
             probing: None,
             watchdog: None,
             inherited: false,

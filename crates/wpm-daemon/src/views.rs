@@ -64,6 +64,7 @@ impl Daemon {
             on_clock: spec_is_job && i.is_finished(),
             restart_in_ms,
             ports: run.map_or_else(Vec::new, |r| self.clusters.addresses(r.id)),
+            said: run.and_then(|r| self.runs.get(&r.id)).and_then(|held| held.words.shown()),
             log_errno: i.log_errno,
             log_dropped: i.log_dropped,
             out_file: files.out,

@@ -49,6 +49,9 @@ pub struct InstanceView {
     /// Addresses on which it said that it listens (cluster workers).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
+    /// What it says of itself at `NOTIFY_SOCKET`: `reloading`, or its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
     /// Kernel error number of the last failed log write, 0 while logs work.
     pub log_errno: i32,
     /// Bytes of output given up on a full disk.

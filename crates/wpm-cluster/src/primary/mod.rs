@@ -103,6 +103,11 @@ impl<F: Clone> Primary<F> {
         all
     }
 
+    /// Every worker.
+    pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        self.workers.keys().copied()
+    }
+
     /// Every listener.
     pub fn listeners(&self) -> impl Iterator<Item = ListenerView<'_>> {
         self.listeners.iter().map(|(id, listener)| ListenerView {

@@ -43,6 +43,8 @@ pub(crate) struct Clusters {
 }
 
 struct Cluster {
+    /// Where relative paths begin.
+    cwd: String,
     primary: Primary<Fd>,
     sockets: HashMap<ListenerId, Socket>,
     channels: HashMap<RunId, Channel>,
@@ -119,8 +121,7 @@ impl Clusters {
         let mut all = Vec::new();
         for (app, cluster) in &self.apps {
             all.extend(cluster.sockets.iter().map(|(id, s)| (key(app, id.0), Rc::clone(&s.fd))));
-            let listens = (0_u64..).zip(&cluster.listen);
-            all.extend(listens.map(|(i, (_, fd))| (key(app, LISTEN_MARK | i), Rc::clone(fd))));
+            all.extend(cluster.listen.iter().map(|(one, fd)| (listen::listen_key(app, one), Rc::clone(fd))));
         }
         all
     }
@@ -153,7 +154,54 @@ impl Daemon {
             let mut primary = primary.unwrap_or_else(|| Primary::new(balance));
             let runtime = program(&app.spec).and_then(activation::runtime);
             primary.set_pipeline(runtime.map_or(1, |runtime| runtime.pipeline(balance)));
-            Cluster { primary, sockets, channels: HashMap::new(), unsent: HashMap::new(), listen: vec![] }
+            let cwd = app.spec.cwd.clone();
+            Cluster {
+                cwd,
+                primary,
+                sockets,
+                channels: HashMap::new(),
+                unsent: HashMap::new(),
+                listen: vec![],
+            }
+        })
+    }
+
+    /// Gives what the keeper held to the apps that are meant to be up; what nobody wants is closed.
+    pub(crate) fn claim_sockets(&mut self) {
+        let apps: Vec<App> = self.core.apps().filter(|app| self.is_up(app)).cloned().collect();
+        for app in apps.iter().filter(|app| !app.spec.listen.is_empty() || ipc(&app.spec, 0) != Ipc::No) {
+            let mut listens = Vec::new();
+            for listen in listen::of(&app.spec) {
+                let held = self.clusters.held.remove(&listen::listen_key(&app.spec.name, &listen));
+                listens.extend(held.map(|fd| (listen, fd)));
+            }
+            self.cluster(app).listen = listens;
+        }
+        // Its socket is claimed when an app is told of it.
+        let notes = self.clusters.held.remove(&crate::notify::KEY);
+        for (key, _) in std::mem::take(&mut self.clusters.held) {
+            self.keeper.send(ToKeeper::Drop { key }.encode(), vec![]);
+        }
+        self.clusters.held.extend(notes.map(|fd| (crate::notify::KEY, fd)));
+    }
+
+    /// Tells the primaries of workers that have ended while there was no daemon.
+    pub(crate) fn forget_dead_workers(&mut self) {
+        let names: Vec<String> = self.clusters.apps.keys().cloned().collect();
+        for name in names {
+            let Some(cluster) = self.clusters.apps.get_mut(&name) else { continue };
+            let runs: Vec<Run> = cluster.primary.runs().collect();
+            for run in runs.into_iter().filter(|run| !self.runs.contains_key(&RunId(run.0))) {
+                cluster.primary.handle(Input::Closed { run });
+            }
+            self.carry_out_primary(&name);
+        }
+    }
+
+    /// Whether an app holds its sockets.
+    fn is_up(&self, app: &App) -> bool {
+        app.instances.values().filter_map(|id| self.core.instance(*id)).any(|i| {
+            i.run().is_some() || (i.desired == wpm_core::Desired::Up && i.state != wpm_core::State::Errored)
         })
     }
 
@@ -161,13 +209,10 @@ impl Daemon {
     pub(crate) fn release_idle_sockets(&mut self) {
         let names: Vec<String> = self.clusters.apps.keys().cloned().collect();
         for name in names {
-            let up = self.core.app_named(&name).is_some_and(|app| {
-                app.instances.values().filter_map(|id| self.core.instance(*id)).any(|i| {
-                    i.run().is_some()
-                        || (i.desired == wpm_core::Desired::Up && i.state != wpm_core::State::Errored)
-                })
-            });
-            if !up {
+            let up = self.core.app_named(&name).is_some_and(|app| self.is_up(app));
+            if up {
+                self.release_old_listens(&name);
+            } else {
                 self.release_sockets(&name);
             }
         }
@@ -175,18 +220,14 @@ impl Daemon {
 
     fn release_sockets(&mut self, name: &str) {
         let Some(cluster) = self.clusters.apps.get_mut(name) else { return };
-        let sockets = cluster.sockets.values().map(|s| &s.fd).chain(cluster.listen.iter().map(|(_, fd)| fd));
-        for socket in sockets {
+        for socket in cluster.sockets.values() {
             // At once for every holder: the keeper closes its own only when it gets round to it.
-            let _datagram = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+            let _datagram = rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Both);
         }
         cluster.primary.handle(Input::ReleaseAll);
-        let count = cluster.listen.len() as u64;
-        cluster.listen.clear();
+        let (listens, cwd) = (std::mem::take(&mut cluster.listen), cluster.cwd.clone());
+        self.close_listens(name, &cwd, listens);
         self.carry_out_primary(name);
-        for i in 0..count {
-            self.keeper.send(ToKeeper::Drop { key: key(name, LISTEN_MARK | i) }.encode(), vec![]);
-        }
         drop(self.clusters.apps.remove(name));
         let file = self.home.run().join(cluster_file(name));
         drop(std::fs::remove_file(file));

@@ -181,7 +181,8 @@ fn note(app: &AppView, worst: &InstanceView, instances: &[&InstanceView], now: u
 
 /// Why an instance is not simply online.
 pub(crate) fn why(instance: &InstanceView) -> Vec<String> {
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> =
+        instance.said.as_deref().map(escape::clean).filter(|_| instance.pid > 0).into_iter().collect();
     let reason = instance.reason.as_deref().map(escape::clean).filter(|reason| !reason.is_empty());
     let exit = instance.last_exit.map(exit_word);
     match health(instance) {
