@@ -23,6 +23,7 @@ mod ready;
 mod real;
 mod run;
 mod security;
+mod starting;
 mod state;
 mod survive;
 mod talk;

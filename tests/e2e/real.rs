@@ -100,3 +100,27 @@ fn a_quoted_command_line_is_run_by_a_shell() {
     await_log(&world.home().join("logs/line-out.log"), "one\ntwo");
     world.run("delete line").ok();
 }
+
+#[test]
+fn prettylist_is_what_node_makes_of_jlist() {
+    let world = World::new();
+    let mut args = vec!["start".to_owned(), "/bin/sleep".to_owned(), "--name".into(), "it's".into()];
+    args.extend(
+        ["--no-autostart", "-i", "2", "--stop-exit-codes", "1", "2", "3", "4", "5", "6", "7", "8"]
+            .map(str::to_owned),
+    );
+    args.extend(["--", "1000", "a", "b", "c", "d", "e", "f", "two\nlines"].map(str::to_owned));
+    world.wpm(args).ok();
+    let list = world.run("jlist").ok().out;
+    let script = "process.stdout.write(require('util').inspect(JSON.parse(require('fs').readFileSync(0, 'utf8')), \
+                  { depth: null }) + '\\n')";
+    let mut node = std::process::Command::new("node")
+        .args(["-e", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("node is there");
+    std::io::Write::write_all(&mut node.stdin.take().expect("a pipe"), list.as_bytes()).expect("taken");
+    let shown = node.wait_with_output().expect("ends").stdout;
+    assert_eq!(world.run("prettylist").ok().out, String::from_utf8_lossy(&shown));
+}

@@ -24,7 +24,10 @@ impl Daemon {
                 remarks: vec!["nothing was saved: the list is empty (--force saves it all the same)".into()],
             });
         }
-        let ticket = self.ticket(Asker { session, request, wait: true, remarks: vec![] });
+        let count = self.core.apps().count();
+        let apps = if count == 1 { "app" } else { "apps" };
+        let remark = format!("saved {count} {apps} in {}", self.home.dump().display());
+        let ticket = self.ticket(Asker { session, request, wait: true, remarks: vec![remark] });
         let content = self.saved.state(&self.core, self.generation, &[]);
         self.write_file(Target::Dump, content, After::Dump(ticket));
         None

@@ -38,6 +38,9 @@ pub(crate) fn log(event: &EventView) {
             let why = rustix::io::Errno::from_raw_os_error(*errno);
             tracing::warn!("{app:?}/{index} ({id}): log files cannot be written: {why}");
         }
+        EventKind::LogTrouble { .. } => {
+            tracing::info!("{app:?}/{index} ({id}): log files can be written again");
+        }
         EventKind::HookFailed { hook, reason } => {
             tracing::warn!("{app:?}/{index} ({id}): its hook {hook} failed: {reason}");
         }

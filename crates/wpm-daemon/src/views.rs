@@ -125,7 +125,9 @@ impl Daemon {
             Core::RolledBack => Outcome::RolledBack,
             Core::NotTried => Outcome::NotTried,
             Core::SpawnFailed { stage, errno } => {
-                Outcome::SpawnFailed { stage: (*stage).to_owned(), errno: *errno }
+                let app = self.core.instance(o.instance).and_then(|it| self.core.app(it.app));
+                let subject = app.and_then(|app| subject_of(stage, &app.spec));
+                Outcome::SpawnFailed { stage: (*stage).to_owned(), subject, errno: *errno }
             }
             Core::StillAlive { .. } => Outcome::StillAlive,
             Core::Waits { app } => Outcome::Waits { on: app.clone() },
@@ -147,5 +149,19 @@ impl Daemon {
         };
         let offset = self.last_error_offset.get(&id).copied().unwrap_or(0);
         (launch::files(&self.home, &app.spec, i.index, id).err, offset)
+    }
+}
+
+/// What a stage of a spawn was done to.
+fn subject_of(stage: &str, spec: &wpm_core::Spec) -> Option<String> {
+    use wpm_sys::contract::Stage;
+    if stage == Stage::Exec.phrase() {
+        Some(spec.interpreter.as_ref().unwrap_or(&spec.script).clone())
+    } else if stage == Stage::WorkingDirectory.phrase() {
+        Some(spec.cwd.clone())
+    } else if stage == Stage::Credentials.phrase() {
+        spec.uid.clone().or_else(|| spec.gid.clone())
+    } else {
+        None
     }
 }

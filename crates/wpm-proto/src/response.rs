@@ -225,6 +225,9 @@ pub enum Outcome {
     SpawnFailed {
         /// What was being done, as the object of "failed while …".
         stage: String,
+        /// On what: the program, folder, user or file.
+        #[serde(default)]
+        subject: Option<String>,
         /// Kernel error number.
         errno: i32,
     },

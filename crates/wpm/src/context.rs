@@ -111,6 +111,14 @@ pub(crate) fn list(client: &mut Client, targets: Vec<String>, detail: bool) -> R
     }
 }
 
+/// Names of apps that look like a word which names none.
+pub(crate) fn names_like(client: &mut Client, word: &str) -> Vec<String> {
+    match client.call(Op::List { targets: vec![word.to_owned()], detail: false }, |_| ()) {
+        Err(wpm_client::Error::Refused(refusal)) => refusal.similar,
+        _ => Vec::new(),
+    }
+}
+
 /// An answer that does not belong to the question.
 pub(crate) fn unexpected(body: &Body) -> Failure {
     Failure::new(Code::Internal, format!("the daemon answered another question: {body:?}"))

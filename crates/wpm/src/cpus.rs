@@ -54,8 +54,8 @@ pub(crate) fn instances(text: &str, cpus: u32) -> Result<u32, String> {
     }
 }
 
-/// More is a slip of the finger.
-const MAX_INSTANCES: u32 = 10_000;
+/// As the daemon has it; more is a slip of the finger.
+const MAX_INSTANCES: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(instances("-1", 1), Ok(1));
         assert_eq!(instances("-100", 2), Ok(1));
         assert!(
-            instances("many", 8).is_err() && instances("1.5", 8).is_err() && instances("99999", 8).is_err()
+            instances("many", 8).is_err() && instances("1.5", 8).is_err() && instances("1001", 8).is_err()
         );
     }
 

@@ -15,6 +15,7 @@ mod failure;
 mod http;
 mod interrupt;
 mod man;
+mod nearest;
 mod options;
 mod outcome;
 mod output;

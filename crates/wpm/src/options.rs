@@ -18,6 +18,14 @@ macro_rules! options {
             pub(crate) fn over(self, base: Self) -> Self {
                 Self { $($name: self.$name.or(base.$name),)* }
             }
+
+            /// Names of the settings that say something.
+            pub(crate) fn given(&self) -> Vec<&'static str> {
+                [$((stringify!($name), self.$name.is_some()),)*]
+                    .into_iter()
+                    .filter_map(|(name, is_given)| is_given.then_some(name))
+                    .collect()
+            }
         }
     };
 }

@@ -2,30 +2,27 @@
 //!
 //! Invariant: the exit code says whether all, some or none did as asked.
 
+mod failures;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::File;
-use std::path::Path;
 use std::time::Instant;
 
-use wpm_client::{Client, home, logs};
+use wpm_client::Client;
 use wpm_proto::ExitCode;
 use wpm_proto::request::Op;
 use wpm_proto::response::{Body, InstanceOutcome, Outcome};
-use wpm_proto::state::SavedExit;
 
 use crate::context::{Context, unexpected};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::output;
 use crate::pm2;
 use crate::progress::Progress;
 use crate::quantity::{show_duration, show_elapsed};
 use crate::render::escape;
 use crate::render::style::{self, paint};
-use crate::{interrupt, signals, verbs};
-
-/// Lines of stderr that are shown of an app that died.
-const LAST_LINES: usize = 10;
+use crate::{interrupt, verbs};
+pub(crate) use failures::ended;
+use failures::failures;
 
 /// How a verb speaks of itself.
 #[derive(Debug, Clone, Copy)]
@@ -228,124 +225,6 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     } else {
         format!("{name}: {text}{time}")
     }
-}
-
-/// One error for each kind of bad end.
-fn failures(app: &str, outcomes: &[&InstanceOutcome]) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    let several = outcomes.len() > 1;
-    let label = |outcome: &InstanceOutcome| {
-        if several { format!("{app}/{}", outcome.index) } else { app.to_owned() }
-    };
-    let shown = escape::clean(app);
-    let mut died = outcomes.iter().filter_map(|outcome| match &outcome.outcome {
-        Outcome::Died { exit, after_ms, error_file, error_offset } => {
-            Some((outcome, exit, *after_ms, error_file, *error_offset))
-        }
-        _ => None,
-    });
-    if let Some((outcome, exit, after, file, offset)) = died.next() {
-        let others = died.count();
-        let more = if others > 0 { format!(", and {others} more like it") } else { String::new() };
-        let message = format!(
-            "{} {} {} after its start{more}",
-            escape::clean(&label(outcome)),
-            ended(*exit),
-            age(after)
-        );
-        let mut failure = Failure::new(Code::Failed, message);
-        let lines = last_lines(file, offset);
-        if !file.is_empty() {
-            failure = failure.at(home::shorten(Path::new(file)));
-        }
-        if lines.is_empty() {
-            failure =
-                failure.help(format!("it wrote nothing to stderr; `wpm logs {shown}` shows its output"));
-        } else {
-            failure = failure.excerpt(lines).help(format!("wpm logs {shown} --err"));
-        }
-        failures.push(failure);
-    }
-    for outcome in outcomes {
-        match &outcome.outcome {
-            Outcome::NotReady { after_ms, error_file, error_offset } => {
-                let label = escape::clean(&label(outcome));
-                let message = format!("{label} was not ready {} after its start", age(*after_ms));
-                let mut failure = Failure::new(Code::Failed, message);
-                let lines = last_lines(error_file, *error_offset);
-                if !error_file.is_empty() {
-                    failure = failure.at(home::shorten(Path::new(error_file)));
-                }
-                if !lines.is_empty() {
-                    failure = failure.excerpt(lines);
-                }
-                failures.push(failure.help("`--listen-timeout` gives it more time"));
-            }
-            Outcome::SpawnFailed { stage, errno } => {
-                let cause = std::io::Error::from_raw_os_error(*errno);
-                failures.push(Failure::new(
-                    Code::Failed,
-                    format!("{} was not started: {stage} failed: {cause}", escape::clean(&label(outcome))),
-                ));
-                // The others fail for the same reason.
-                break;
-            }
-            Outcome::Waits { on } => {
-                let on = escape::clean(on);
-                let message =
-                    format!("{} waits for {on}, which is not there", escape::clean(&label(outcome)));
-                failures.push(
-                    Failure::new(Code::Failed, message)
-                        .help(format!("it starts as soon as {on} does: `wpm start {on}`")),
-                );
-                break;
-            }
-            Outcome::StillAlive => failures.push(
-                Failure::new(
-                    Code::Failed,
-                    format!("{} was killed with SIGKILL and is still there", escape::clean(&label(outcome))),
-                )
-                .help("a process that waits for a device or a network file system cannot be killed"),
-            ),
-            _ => {}
-        }
-    }
-    failures
-}
-
-fn age(milliseconds: u64) -> String {
-    if milliseconds < 10_000 {
-        format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
-    } else {
-        show_duration(milliseconds)
-    }
-}
-
-/// `exited with code 1`, `was ended by SIGKILL`.
-pub(crate) fn ended(exit: SavedExit) -> String {
-    let mut text = String::new();
-    let _ = match exit {
-        SavedExit::Code(code) => write!(text, "exited with code {code}"),
-        SavedExit::Signal(number) => write!(text, "was ended by {}", signals::show(number)),
-        SavedExit::OutOfMemory => write!(text, "was killed by the kernel: out of memory"),
-        SavedExit::Unknown => write!(text, "ended"),
-    };
-    text
-}
-
-/// What an app wrote to stderr since an offset, made harmless.
-fn last_lines(file: &str, offset: u64) -> Vec<String> {
-    let Ok(opened) = File::open(file) else { return Vec::new() };
-    let size = opened.metadata().map_or(0, |data| data.len());
-    // Shorter than it was: it has been rotated or emptied since.
-    let start = if size < offset { 0 } else { offset };
-    let Ok(tail) = logs::tail(&opened, start, LAST_LINES) else { return Vec::new() };
-    let unfinished = Some(tail.partial).filter(|partial| !partial.is_empty());
-    let lines: Vec<Vec<u8>> = tail.lines.into_iter().chain(unfinished).collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..]
-        .iter()
-        .map(|line| escape::line(line).chars().take(500).collect())
-        .collect()
 }
 
 #[cfg(test)]

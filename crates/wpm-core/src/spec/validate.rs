@@ -165,5 +165,8 @@ fn wrong_label(text: &str) -> Option<String> {
     if text.len() > LONGEST_NAME {
         return Some(format!("must be at most {LONGEST_NAME} bytes long, not {}", text.len()));
     }
+    if text == "all" || (text.len() > 2 && text.starts_with('/') && text.ends_with('/')) {
+        return Some("must not be `all` or stand between slashes, which mean other apps too".to_owned());
+    }
     text.chars().any(char::is_control).then(|| "must not contain control characters".to_owned())
 }

@@ -1,5 +1,7 @@
 //! What is said about outcomes.
 
+use wpm_proto::state::SavedExit;
+
 use super::*;
 
 const WORDS: Words = Words { doing: "starting", noun: "asked for", hints: false };
@@ -44,19 +46,31 @@ fn a_death_shows_what_the_app_said_since_its_start() {
     assert_eq!(
         text,
         format!(
-            "web: 1/3 up, 2 died in 0.4s\nerror[E001]: web/1 exited with code 1 0.3 s after its start, and 1 more like it\n  \
+            "web: 1/3 up, 2 died in 0.4s\nerror[E001]: web/1 exited with code 1 after 0.3s, and 1 more like it\n  \
              --> {path}\n   | Error: no port\n   |   at line 3\n  help: wpm logs web --err"
         )
     );
 }
 
 #[test]
-fn a_failed_spawn_names_its_stage() {
-    let failed =
-        |index| of(index, Outcome::SpawnFailed { stage: "changing to user nobody".into(), errno: 1 });
+fn a_failed_spawn_names_its_stage_what_it_was_done_to_and_what_helps() {
+    let failed = |stage: &str, subject: &str, errno: i32| {
+        let subject = Some(subject.to_owned());
+        said(&[of(0, Outcome::SpawnFailed { stage: stage.to_owned(), subject, errno })])
+    };
     assert_eq!(
-        said(&[failed(0), failed(1)]),
-        "web: 0/2 up, 2 not started in 0.4s\nerror[E001]: web/0 was not started: changing to user nobody failed: \
-         Operation not permitted (os error 1)"
+        failed("setting user and group", "nobody", 1),
+        "web: 0/1 up, 1 not started in 0.4s\nerror[E001]: web was not started: setting user and group nobody \
+         failed: Operation not permitted (os error 1)\n  help: only root can start apps as somebody else"
     );
+    let dir = tempfile::tempdir().expect("temp dir");
+    let script = dir.path().join("my script");
+    std::fs::write(&script, "#!/no/such/shell -e\n").expect("written");
+    let script = script.display().to_string();
+    let text = failed("executing the program", &script, 2);
+    assert!(text.ends_with("its first line asks for /no/such/shell, which is not there"), "{text}");
+    let text = failed("executing the program", &script, 13);
+    assert!(text.ends_with(&format!("chmod +x '{script}'")), "{text}");
+    assert!(failed("executing the program", &script, 7).contains("128 KiB"));
+    assert!(!failed("executing the program", "/no/such/program", 2).contains("help:"));
 }

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn the_exit_code_does_not_look_after_a_start_but_after_a_reload() {
         let context = Context::new(true);
-        let bad = || [outcome(Outcome::SpawnFailed { stage: "executing".into(), errno: 2 })];
+        let bad = || [outcome(Outcome::SpawnFailed { stage: "executing".into(), subject: None, errno: 2 })];
         assert_eq!(report(&context, "starting", &bad()), ExitCode::Ok);
         assert_eq!(report(&context, "restarting", &bad()), ExitCode::Ok);
         assert_eq!(report(&context, "reloading", &[outcome(Outcome::RolledBack)]), ExitCode::Failed);

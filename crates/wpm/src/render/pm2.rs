@@ -36,8 +36,9 @@ fn entry(app: &AppView, instance: &InstanceView, usage: Usage, common: &mut Comm
     all.reserve(1024);
     put(&mut all, &own, |_| true);
     let name = Value::from(app.name.as_str());
-    let cpu = json!((usage.cpu * 10.0).round() / 10.0);
+    let cpu = (usage.cpu * 10.0).round() / 10.0;
     let (pid, id, memory) = (instance.pid, instance.id, usage.memory);
+    // Without a fraction where there is none, as JavaScript writes it: `{cpu}` of 0.0 is 0.
     format!(
         r#"{{"pid":{pid},"name":{name},"pm2_env":{{{all}}},"pm_id":{id},"monit":{{"memory":{memory},"cpu":{cpu}}}}}"#
     )

@@ -9,6 +9,7 @@ use super::folder;
 use super::interpreter::{Runner, runner, shell};
 use super::path::{absolute, on_path};
 use crate::failure::{Code, Failure};
+use crate::nearest::nearest;
 
 /// A program that can be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub(crate) fn locate(
     caller: &Caller,
     interpreted: bool,
 ) -> Result<Program, Failure> {
+    if word.trim().is_empty() {
+        return Err(Failure::new(Code::Usage, "nothing to start: an empty name names nothing"));
+    }
     let path = absolute(word, base, &caller.env);
     if path.is_dir() {
         let name =
@@ -44,25 +48,48 @@ pub(crate) fn locate(
         })?;
         return Ok(Program { name, folder: Some(path), ..of_file(&file, caller, interpreted)? });
     }
-    if path.exists() {
+    if path.is_file() {
         return of_file(&path, caller, interpreted);
     }
-    if word.trim().contains(char::is_whitespace) {
+    if path.exists() {
+        // Opening it, to see what it is, might wait for ever.
+        let message = format!("cannot start `{word}`: {} is a device, pipe or socket", path.display());
+        return Err(Failure::new(Code::NoTarget, message));
+    }
+    let word = word.trim();
+    if word.contains(char::is_whitespace) {
         return Ok(Program {
-            script: word.trim().to_owned(),
+            script: word.to_owned(),
             shell: true,
             interpreter: Some(shell(caller).to_owned()),
             interpreter_args: Vec::new(),
-            name: word.trim().to_owned(),
+            name: word.to_owned(),
             folder: None,
         });
     }
     if let Some(command) = on_path(word, &caller.env, &caller.cwd) {
         return Ok(Program { name: word.to_owned(), ..of_file(&command, caller, interpreted)? });
     }
-    let path_too = if word.contains('/') { "" } else { ", and no command of that name on PATH" };
     let shown = path.display();
-    Err(Failure::new(Code::NoTarget, format!("cannot start `{word}`: there is no {shown}{path_too}")))
+    let message = if word.contains('/') {
+        format!("cannot start `{word}`: there is no {shown}")
+    } else {
+        format!("cannot start `{word}`: there is no {shown}, no command on PATH and no app of that name")
+    };
+    let near = neighbours(&path);
+    let similar = nearest(word.rsplit('/').next().unwrap_or(word), near.iter().map(String::as_str));
+    let failure = Failure::new(Code::NoTarget, message);
+    Err(match similar.zip(Path::new(word).parent()) {
+        Some((name, folder)) => failure.similar(vec![folder.join(name).display().to_string()]),
+        None => failure,
+    })
+}
+
+/// Names of the files beside a path that is not there; not of hidden ones.
+fn neighbours(path: &Path) -> Vec<String> {
+    let entries = path.parent().and_then(|folder| folder.read_dir().ok()).into_iter().flatten().flatten();
+    let names = entries.take(1000).filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| !name.starts_with('.')).collect()
 }
 
 fn of_file(file: &Path, caller: &Caller, interpreted: bool) -> Result<Program, Failure> {

@@ -149,6 +149,31 @@ fn what_is_not_there_is_said_with_where_it_was_looked_for() {
 }
 
 #[test]
+fn a_file_whose_name_was_mistyped_is_offered() {
+    let place = Place::new(&[]);
+    place.write("server.js", "", 0o644);
+    let text = said(&place.start("sevrer.js").expect_err("nothing"));
+    assert!(text.contains("did you mean `server.js`?"), "{text}");
+    let text = said(&place.start("./sevrer.js").expect_err("nothing"));
+    assert!(text.contains("did you mean `./server.js`?"), "{text}");
+    let text = said(&place.start("other").expect_err("nothing"));
+    assert!(!text.contains("did you mean"), "{text}");
+}
+
+#[test]
+fn what_is_no_file_is_refused_without_being_opened() {
+    let place = Place::new(&[]);
+    let fifo = place.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .expect("made");
+    let text = said(&place.start("pipe").expect_err("nothing"));
+    assert!(text.contains("is a device, pipe or socket"), "{text}");
+    for empty in ["", "  "] {
+        assert_eq!(place.start(empty).expect_err("nothing").exit, ExitCode::Usage);
+    }
+}
+
+#[test]
 fn the_interpreter_can_be_chosen() {
     let place = Place::new(&["node", "deno"]);
     place.write("a.js", "", 0o644);

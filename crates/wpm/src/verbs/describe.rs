@@ -218,10 +218,13 @@ fn of_instance(instance: &InstanceView, usage: &Usages, now: u64, look: Look) ->
     if !instance.ports.is_empty() {
         parts.push(format!("on {}", escape::clean(&instance.ports.join(", "))));
     }
-    parts.push(format!("{} restarts", instance.restarts));
+    let plural = if instance.restarts == 1 { "" } else { "s" };
+    parts.push(format!("{} restart{plural}", instance.restarts));
     parts.extend(rows::why(instance));
     if instance.log_errno != 0 {
         parts.push(rows::log_trouble(instance));
+    } else if instance.log_dropped > 0 {
+        parts.push(format!("{} of its output lost while the disk was full", show_size(instance.log_dropped)));
     }
     let separator = if look.utf8 { " · " } else { ", " };
     format!("  {:<3} id {:<4} {}\n", instance.index, instance.id, parts.join(separator))

@@ -8,7 +8,7 @@ use clap::builder::ValueParser;
 
 use crate::options::{AppOptions, EnvFilter, TIME_FORMAT, split_words};
 use crate::quantity::{parse_duration, parse_limit, parse_size};
-use crate::signals;
+use crate::{cpus, signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AppFlags {
@@ -22,7 +22,7 @@ pub(crate) struct AppFlags {
     #[arg(long, value_name = "DIR", help_heading = "What it is")]
     cwd: Option<String>,
     /// Instances: a number, `max` or 0 for one per CPU, -1 for one less
-    #[arg(short, long, value_name = "N", allow_hyphen_values = true, help_heading = "What it is")]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, value_parser = ValueParser::new(instances), help_heading = "What it is")]
     pub(crate) instances: Option<String>,
     /// Program that runs the file; `none` executes it directly
     #[arg(long, value_name = "PROGRAM", help_heading = "What it is")]
@@ -92,7 +92,7 @@ pub(crate) struct AppFlags {
     #[arg(long, value_name = "FORMAT", help_heading = "Logs")]
     log_date_format: Option<String>,
     /// `json` writes each line as JSON
-    #[arg(long, value_name = "TYPE", help_heading = "Logs")]
+    #[arg(long, value_name = "TYPE", value_parser = ["json", "raw"], help_heading = "Logs")]
     log_type: Option<String>,
     /// Keep no logs
     #[arg(long, help_heading = "Logs")]
@@ -244,6 +244,11 @@ struct Accepted {
     /// How many instances of an app are reloaded at once
     #[arg(long, value_name = "N", hide = true)]
     parallel: Option<u32>,
+}
+
+/// Checked here, counted out when the CPUs are known.
+fn instances(text: &str) -> Result<String, String> {
+    cpus::instances(text, 1).map(|_| text.to_owned())
 }
 
 fn umask(text: &str) -> Result<u32, String> {

@@ -20,7 +20,7 @@ pub(crate) const VERB: Verb = Verb {
 
 #[derive(Debug, clap::Args)]
 struct Arguments {
-    /// Name, id, \`all\`, namespace or /regex/
+    /// Name, id, `all`, namespace or /regex/
     #[arg(required = true, value_name = "APP", add = complete::apps())]
     targets: Vec<String>,
 }

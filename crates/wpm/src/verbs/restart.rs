@@ -87,7 +87,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     Ok(worst(&codes))
 }
 
-/// What a restart or reload by name can change; another option is refused rather than ignored.
+/// What a command that names a known app can change of it; another option is refused rather than ignored.
 pub(super) fn change(flags: AppOptions) -> Result<Change, Failure> {
     let change = Change {
         env: None,
@@ -121,12 +121,17 @@ pub(super) fn change(flags: AppOptions) -> Result<Change, Failure> {
         ..flags
     };
     if rest.instances.is_some() {
-        return Err(Failure::new(Code::Usage, "a restart does not change the number of instances")
-            .help("wpm scale APP N"));
+        return Err(Failure::new(
+            Code::Usage,
+            "the number of instances of a known app is changed by `scale`",
+        )
+        .help("wpm scale APP N"));
     }
-    if rest != AppOptions::default() {
-        return Err(Failure::new(Code::Usage, "a restart by name cannot change all of these options")
-            .help("delete and start the app anew, or restart it from an app file"));
+    let given: Vec<&str> = rest.given().into_iter().map(|name| name.trim_end_matches("_ms")).collect();
+    if !given.is_empty() {
+        let message = format!("by its name an app cannot be given another {}", given.join(", "));
+        return Err(Failure::new(Code::Usage, message)
+            .help("delete and start the app anew, or describe it in an app file and start that"));
     }
     Ok(change)
 }

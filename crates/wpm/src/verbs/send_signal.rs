@@ -22,7 +22,7 @@ struct Arguments {
     /// Name or number of the signal
     #[arg(value_name = "SIGNAL", value_parser = clap::builder::ValueParser::new(signals::parse))]
     signal: i32,
-    /// Name, id, \`all\`, namespace or /regex/
+    /// Name, id, `all`, namespace or /regex/
     #[arg(required = true, value_name = "APP", add = complete::apps())]
     targets: Vec<String>,
 }

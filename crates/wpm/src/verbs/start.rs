@@ -1,21 +1,26 @@
 //! `wpm start`: starts files, folders, commands, known apps and app files.
 
+use std::collections::BTreeMap;
+
+use wpm_client::Client;
 use wpm_proto::app::AppSpec;
 use wpm_proto::request::{Change, Op};
 use wpm_proto::view::AppView;
 
 use super::flags::AppFlags;
+use super::restart::change;
 use super::targets::{self, Waiting};
 use super::{Outcome, logs, run};
 use crate::appfile::is_app_file;
 use crate::appfile::{self, Choice};
 use crate::cli::{Verb, arguments};
 use crate::complete;
-use crate::context::{Context, list};
+use crate::context::{Context, list, names_like};
 use crate::failure::{Code, Failure};
 use crate::options::AppOptions;
 use crate::outcome::{Words, carry_out};
 use crate::pm2;
+use crate::render::escape;
 use crate::target::{Caller, resolve};
 
 pub(crate) const VERB: Verb = Verb {
@@ -76,6 +81,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut known = Vec::new();
     let mut apps = Vec::new();
     for target in targets {
+        let mut similar = Vec::new();
         if !named && !start.no_daemon && may_be_known(&target) {
             let client = match &mut client {
                 Some(client) => client,
@@ -85,8 +91,12 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
                 known.push(target);
                 continue;
             }
+            similar = names_like(client, &target);
         }
-        apps.extend(of_target(&target, &flags, &choice, &caller, context)?);
+        let described = of_target(&target, &flags, &choice, &caller, context);
+        let with_names =
+            |failure: Failure| if similar.is_empty() { failure } else { failure.similar(similar) };
+        apps.extend(described.map_err(with_names)?);
     }
     if start.no_daemon
         && let Some(code) = run::in_place_of_a_daemon(context, &apps)?
@@ -103,15 +113,8 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut codes = Vec::new();
     if !known.is_empty() {
         names.extend(known.iter().cloned());
-        let file_env = targets::file_env(&mut client, &known)?;
-        let change = Change { file_env, env: start.update_env.then_some(caller.env), ..Change::default() };
-        let change = Box::new(change);
-        let op = if start.update_env {
-            Op::Restart { targets: known, change, wait }
-        } else {
-            Op::StartKnown { targets: known, change, wait }
-        };
-        codes.push(carry_out(context, &mut client, op, words, None, start.waiting.quiet)?);
+        let env = start.update_env.then_some(caller.env);
+        codes.push(start_known(context, &mut client, known, change(flags)?, env, words, start.waiting)?);
     }
     if !apps.is_empty() {
         let expected = apps.iter().map(|app| app.instances as usize).sum();
@@ -169,6 +172,52 @@ fn is_known(target: &str, apps: &[AppView]) -> bool {
         || target
             .parse::<u32>()
             .is_ok_and(|id| apps.iter().any(|app| app.instances.iter().any(|instance| instance.id == id)))
+}
+
+/// Starts apps that are in the list; those that run are left alone.
+fn start_known(
+    context: &Context,
+    client: &mut Client,
+    known: Vec<String>,
+    mut change: Change,
+    env: Option<BTreeMap<String, String>>,
+    words: Words,
+    waiting: Waiting,
+) -> Outcome {
+    let wait = !waiting.no_wait;
+    let views = list(client, known.clone(), false)?;
+    let settings = change != Change::default();
+    change.file_env = targets::file_env(client, &known)?;
+    if env.is_some() {
+        change.env = env;
+        let op = Op::Restart { targets: known, change: Box::new(change), wait };
+        return carry_out(context, client, op, words, None, waiting.quiet);
+    }
+    if settings {
+        refuse_running(&views)?;
+    } else if !waiting.quiet && !pm2::speaks() && change == Change::default() && views.iter().all(is_all_up) {
+        for app in &views {
+            context.note(&format!("{} is up already", escape::clean(&app.name)));
+        }
+        return Ok(wpm_proto::ExitCode::Ok);
+    }
+    let op = Op::StartKnown { targets: known, change: Box::new(change), wait };
+    carry_out(context, client, op, words, None, waiting.quiet)
+}
+
+fn is_all_up(app: &AppView) -> bool {
+    app.instances.iter().all(|instance| instance.status == "online")
+}
+
+/// Other settings mean a new run, and `start` begins none where one is.
+fn refuse_running(apps: &[AppView]) -> Result<(), Failure> {
+    let Some(app) = apps.iter().find(|app| app.instances.iter().any(|instance| instance.pid > 0)) else {
+        return Ok(());
+    };
+    let name = escape::clean(&app.name);
+    let message = format!("`{name}` is up already, and not with these options");
+    Err(Failure::new(Code::AlreadyRunning, message)
+        .help(format!("`wpm restart {name}` with the same options starts it anew with them")))
 }
 
 /// The apps that a target describes.

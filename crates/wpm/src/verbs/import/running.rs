@@ -109,7 +109,7 @@ fn start(client: &mut Client, spec: AppSpec) -> Result<(), Failure> {
     }
     let why = outcomes.iter().find_map(|outcome| match &outcome.outcome {
         Came::Died { exit, .. } => Some(crate::outcome::ended(*exit)),
-        Came::SpawnFailed { stage, errno } => {
+        Came::SpawnFailed { stage, errno, .. } => {
             Some(format!("{stage} failed: {}", std::io::Error::from_raw_os_error(*errno)))
         }
         Came::NotReady { .. } => Some("was not ready in time".to_owned()),

@@ -12,8 +12,9 @@ use wpm_proto::view::AppView;
 
 use super::Logs;
 use super::format::Printer;
-use crate::context::list;
+use crate::context::{list, names_like};
 use crate::failure::{Code, Failure};
+use crate::render::escape;
 
 /// Where the files are known from.
 pub(super) struct Known {
@@ -52,8 +53,22 @@ impl Known {
 
     /// Why there is nothing.
     pub(super) fn missing(&self, targets: &[String]) -> String {
-        let hint = if self.online { "" } else { " (the daemon is not running)" };
-        format!("no app or log matches {}{hint}", targets.join(", "))
+        let named: Vec<String> =
+            targets.iter().map(|target| format!("`{}`", escape::clean(target))).collect();
+        let options = Options { start: Start::Never, ..Options::default() };
+        let hint = match Client::open(self.home.clone(), options) {
+            Ok(mut client) => {
+                let similar: Vec<String> =
+                    targets.iter().flat_map(|target| names_like(&mut client, target)).collect();
+                if similar.is_empty() {
+                    String::new()
+                } else {
+                    format!("; did you mean `{}`?", similar.join("` or `"))
+                }
+            }
+            Err(_) => " (the daemon is not running)".to_owned(),
+        };
+        format!("no app or log matches {}{hint}", named.join(", "))
     }
 
     /// Adds files that were not known; gives their positions.
