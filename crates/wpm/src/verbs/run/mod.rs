@@ -71,7 +71,7 @@ struct Run {
 // How lines are printed.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct OutputFlags {
-    /// Lines as they are; stderr of apps on stderr [default]
+    /// Lines as they are; stderr of apps on stderr (the default)
     #[arg(long, help_heading = "Output")]
     raw: bool,
     /// Each line behind the name of its app
