@@ -11,6 +11,7 @@ mod cluster;
 mod depends;
 mod environment;
 mod events;
+mod exhausted;
 mod full_disk;
 mod groups;
 mod import;

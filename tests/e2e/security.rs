@@ -17,7 +17,7 @@ use crate::world::{WPM, World, await_text};
 /// A user that is not this one.
 const NOBODY: u32 = 65534;
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -26,8 +26,8 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 /// A copy of a program where every user can execute it.
-fn for_everybody(world: &World, program: &Path) -> PathBuf {
-    let copy = world.dir.path().join("program");
+pub(crate) fn for_everybody(world: &World, program: &Path) -> PathBuf {
+    let copy = world.dir.path().join(program.file_name().expect("a name"));
     let _bytes = std::fs::copy(program, &copy).expect("copied");
     chmod(&copy, 0o755);
     chmod(world.dir.path(), 0o755);
@@ -50,7 +50,7 @@ fn all_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A connection of the contract, past its greeting.
-fn connected(world: &World) -> UnixStream {
+pub(crate) fn connected(world: &World) -> UnixStream {
     let mut stream = UnixStream::connect(world.home().join("wpm.sock")).expect("connects");
     let hello = format!(r#"{{"contract":{},"version":"test"}}"#, wpm_proto::CONTRACT);
     stream.write_all(&frame::encode(hello.as_bytes()).expect("short")).expect("taken");
@@ -58,7 +58,7 @@ fn connected(world: &World) -> UnixStream {
     stream
 }
 
-fn answer(stream: &mut UnixStream) -> String {
+pub(crate) fn answer(stream: &mut UnixStream) -> String {
     let mut prefix = [0; frame::PREFIX];
     stream.read_exact(&mut prefix).expect("an answer");
     let mut bytes = vec![0; frame::length(prefix).expect("short")];

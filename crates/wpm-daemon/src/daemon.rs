@@ -248,6 +248,8 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         let mut next_session = 0;
         let mut accept_again = tokio::time::Instant::now();
+        // Whether it was said already that no client can be accepted.
+        let mut full = false;
         let mut signals = match Signals::new() {
             Ok(signals) => signals,
             Err(error) => {
@@ -317,6 +319,7 @@ impl Daemon {
                 {
                     match accepted {
                         Ok(Some(stream)) => {
+                            full = false;
                             next_session += 1;
                             let id = SessionId(next_session);
                             // The first one is where the start ends.
@@ -327,7 +330,9 @@ impl Daemon {
                         }
                         Ok(None) => {}
                         Err(error) => {
-                            tracing::warn!(%error, "cannot accept clients for the moment");
+                            if !std::mem::replace(&mut full, true) {
+                                tracing::warn!(%error, "cannot accept clients for the moment");
+                            }
                             accept_again = tokio::time::Instant::now() + ACCEPT_PAUSE;
                         }
                     }

@@ -212,4 +212,33 @@ mod tests {
         bytes[last] ^= 1;
         assert_eq!(read(&bytes), (vec![], 0));
     }
+
+    proptest::proptest! {
+        /// However a journal was damaged: nothing that is believed was not written, in its order.
+        #[test]
+        fn a_damaged_journal_is_believed_up_to_the_damage(
+            at in 0_usize..400,
+            with in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+            cut in 0_usize..40,
+        ) {
+            let mut bytes: Vec<u8> = facts().iter().flat_map(|f| line(f).into_bytes()).collect();
+            let at = at % bytes.len();
+            let end = (at + cut).min(bytes.len());
+            drop(bytes.splice(at..end, with));
+            let (believed, good) = read(&bytes);
+            proptest::prop_assert!(good <= bytes.len());
+            // A line whose bytes were put back by chance, or doubled, is one that was written.
+            proptest::prop_assert!(believed.iter().all(|fact| facts().contains(fact)));
+            let again = read(&bytes[..good]);
+            proptest::prop_assert_eq!(again, (believed.clone(), good));
+            drop(summarise(&believed));
+        }
+
+        #[test]
+        fn any_bytes_are_a_journal(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
+            let (facts, good) = read(&bytes);
+            proptest::prop_assert!(good <= bytes.len());
+            drop(summarise(&facts));
+        }
+    }
 }

@@ -494,3 +494,59 @@ fn restored_run(l: &Live) -> RestoredRun {
         launched_wall_ms: l.launched.map_or(0, |(_, wall)| wall),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal in which this very process is the app of a run, and a state that wants it up.
+    fn home_with(boot_id: &str, start_time: u64) -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let home = Home::new(dir.path());
+        std::fs::create_dir_all(home.log_locks()).expect("mkdir");
+        let pid = i32::try_from(std::process::id()).expect("small");
+        let facts = [
+            Fact::Boot { id: boot_id.to_owned() },
+            Fact::Asked { run: 7, instance: 0 },
+            Fact::Start { run: 7, instance: 0, pid, start_time },
+            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2 },
+        ];
+        std::fs::write(home.journal(), facts.iter().map(journal::line).collect::<String>()).expect("write");
+        (dir, home)
+    }
+
+    fn live(home: &Home) -> usize {
+        recover(home, Defaults::default()).expect("recovers").live.len()
+    }
+
+    #[test]
+    fn a_pid_is_believed_only_with_its_start_time_and_its_boot() {
+        let boot_id = boot::boot_id().expect("procfs");
+        let own = procfs::start_time(i32::try_from(std::process::id()).expect("small")).expect("procfs");
+        let (_dir, home) = home_with(&boot_id, own);
+        assert_eq!(live(&home), 1);
+        assert_eq!(live(&home), 1, "the compacted journal says the same");
+        // The pid was given to somebody else since.
+        let (_dir, home) = home_with(&boot_id, own + 1);
+        assert_eq!(live(&home), 0);
+        // The machine was booted since, and pid and start time are the same by chance.
+        let (_dir, home) = home_with("another-boot", own);
+        assert_eq!(live(&home), 0);
+        let text = std::fs::read(home.journal()).expect("there");
+        let (facts, _) = journal::read(&text);
+        assert_eq!(facts, [Fact::Boot { id: boot_id }], "nothing of the other boot is left");
+    }
+
+    #[test]
+    fn a_doubled_line_changes_nothing() {
+        let boot_id = boot::boot_id().expect("procfs");
+        let (_dir, home) = home_with(&boot_id, 1);
+        let text = std::fs::read_to_string(home.journal()).expect("there");
+        let once = journal::summarise(&journal::read(text.as_bytes()).0);
+        let doubled: String = text.lines().flat_map(|line| [line, "\n", line, "\n"]).collect();
+        let twice = journal::summarise(&journal::read(doubled.as_bytes()).0);
+        assert_eq!((once.boot, once.last_run), (twice.boot, twice.last_run));
+        let runs: BTreeSet<u64> = twice.open.iter().map(|o| o.run).collect();
+        assert_eq!(runs.len(), once.open.len());
+    }
+}

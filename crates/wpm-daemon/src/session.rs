@@ -104,7 +104,9 @@ async fn read(
         let error = WireError { code, message, hint, similar: vec![] };
         let _ = reply(encode(&Response { id: request, body: Body::Error { error } }));
     };
-    let hello: Hello = match next(stream).await {
+    // Whoever does not even greet holds a descriptor that others may need.
+    let greeting = timeout(FRAME_TIME, next(stream)).await;
+    let hello: Hello = match greeting.unwrap_or_else(|_| Err("no greeting came in time".into())) {
         Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
             Ok(hello) => hello,
             Err(e) => {

@@ -304,4 +304,34 @@ mod tests {
         fs::create_dir(&path).expect("mkdir");
         assert!(load(&path, &dir.path().join("none")).expect("no newer").state.is_none());
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        /// Whatever is in the files: the daemon starts or refuses, the backup is used, and nothing is lost.
+        #[test]
+        fn any_file_is_used_refused_or_set_aside(
+            at in 0_usize..200,
+            with in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..30),
+            cut in 0_usize..60,
+        ) {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let (path, bak) = (dir.path().join("state.json"), dir.path().join("state.json.bak"));
+            let mut bytes = state(2);
+            let at = at % bytes.len();
+            let end = (at + cut).min(bytes.len());
+            drop(bytes.splice(at..end, with));
+            fs::write(&path, &bytes).expect("write");
+            fs::write(&bak, state(1)).expect("write");
+            match load(&path, &bak) {
+                Ok(loaded) => {
+                    let state = loaded.state.expect("the file or its backup");
+                    proptest::prop_assert!(loaded.remarks.is_empty() || state.generation == 1);
+                    proptest::prop_assert_eq!(loaded.remarks.is_empty(), path.exists());
+                    proptest::prop_assert!(loaded.remarks.is_empty() || was_set_aside(&path));
+                }
+                Err(LoadError::Newer(version)) => proptest::prop_assert!(version > VERSION && path.exists()),
+                Err(other) => proptest::prop_assert!(false, "{other}"),
+            }
+        }
+    }
 }

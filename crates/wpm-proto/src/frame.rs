@@ -44,4 +44,21 @@ mod tests {
         assert!(length([0xff; 4]).is_err());
         assert!(encode(&vec![0; MAX_FRAME + 1]).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_prefix_is_a_length_within_the_limit_or_refused(prefix: [u8; PREFIX]) {
+            let announced = u32::from_be_bytes(prefix) as usize;
+            let expected = if announced <= MAX_FRAME { Ok(announced) } else { Err(announced) };
+            proptest::prop_assert_eq!(length(prefix), expected);
+        }
+
+        #[test]
+        fn what_was_framed_is_found_again(payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000)) {
+            let frame = encode(&payload).expect("short");
+            let (prefix, rest) = frame.split_at(PREFIX);
+            let n = length(prefix.try_into().expect("four bytes"));
+            proptest::prop_assert_eq!((n, rest), (Ok(payload.len()), &payload[..]));
+        }
+    }
 }

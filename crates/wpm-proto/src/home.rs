@@ -49,6 +49,10 @@ impl Home {
     pub fn daemon_pid(&self) -> PathBuf {
         self.0.join("daemon.pid")
     }
+    /// Pid of the keeper, likewise.
+    pub fn keeper_pid(&self) -> PathBuf {
+        self.0.join("keeper.pid")
+    }
     /// The daemon's own log.
     pub fn daemon_log(&self) -> PathBuf {
         self.0.join("daemon.log")

@@ -203,7 +203,7 @@ impl Held<'_> {
             return Ok(());
         }
         let same = r.inode == now.ino();
-        let done = same && now.len() >= r.before + r.len;
+        let done = same && now.len() >= r.before.saturating_add(r.len);
         if same && !done && now.len() > r.before {
             log.set_len(r.before)?;
         }
@@ -313,5 +313,39 @@ mod tests {
         held.announce_rotation(5).unwrap();
         drop(held);
         assert_eq!(b.lock().unwrap().unwrap().generation(), 1);
+    }
+
+    fn number() -> impl proptest::strategy::Strategy<Value = u64> {
+        proptest::prop_oneof![4 => 0_u64..40, 1 => proptest::prelude::any::<u64>()]
+    }
+
+    proptest::proptest! {
+        /// Whatever a lock file holds: a record that was written, or none.
+        #[test]
+        fn any_bytes_are_a_record_or_none(mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100)) {
+            proptest::prop_assert!(Record::decode(&bytes).is_err() || bytes.starts_with(&MAGIC.to_le_bytes()));
+            if bytes.len() >= 4 {
+                bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+            }
+            if let Ok(record) = Record::decode(&bytes) {
+                proptest::prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+            }
+        }
+
+        /// However the record and the file disagree, settling neither stretches the file nor fails.
+        #[test]
+        fn settling_never_stretches_the_file(before in number(), len in number(), size in 0_u64..60, same: bool) {
+            let dir = tempfile::tempdir().unwrap();
+            let file = log(dir.path());
+            file.set_len(size).unwrap();
+            let inode = if same { file.metadata().unwrap().ino() } else { 0 };
+            let mut ledger = Ledger::of(Path::new("/x"), dir.path());
+            let mut held = ledger.lock().unwrap().unwrap();
+            held.record = Record { writing: true, before, len, inode, ..Record::default() };
+            held.settle(&file, &file.metadata().unwrap()).unwrap();
+            let now = file.metadata().unwrap().len();
+            proptest::prop_assert!(now <= size && !held.is_unsettled());
+            proptest::prop_assert!(now == size || (same && now == before));
+        }
     }
 }

@@ -7,6 +7,8 @@
 //! Invariant: a record is at most [`MAX_RECORD`] bytes. What may be larger (the launch description,
 //! with arguments and environment) travels as a sealed memfd beside the record.
 
+#[cfg(test)]
+mod fuzz;
 mod keeper;
 mod report;
 mod shim;

@@ -138,3 +138,74 @@ fn app_files_are_told_from_scripts() {
     assert!(is_app_file("apps.json") && is_app_file("/srv/wpm.toml") && is_app_file("ecosystem.config.js"));
     assert!(!is_app_file("app.js") && !is_app_file("node x.json y"));
 }
+
+/// Pieces of which app files are made, and what does not belong there.
+fn some_text() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"apps\"",
+        "apps",
+        "name",
+        "script",
+        "instances",
+        "env",
+        "null",
+        "true",
+        "-1",
+        "0",
+        "1e999",
+        "99999999999999999999",
+        "'",
+        "\"",
+        "\n",
+        "  ",
+        "- ",
+        "&a ",
+        "*a",
+        "<<: *a",
+        "#",
+        "=",
+        "[[apps]]",
+        "web: ",
+        "\\u0000",
+        "\u{0}",
+        "\u{1b}",
+        "😀",
+        "!!binary ",
+        "|\n",
+        "...",
+        "---\n",
+        "300M",
+        "max",
+        "3s",
+        "a.js",
+        "//",
+        "/*",
+    ];
+    let piece =
+        prop_oneof![8 => prop::sample::select(pieces.to_vec()).prop_map(str::to_owned), 1 => "\\PC{0,6}"];
+    prop::collection::vec(piece, 0..60).prop_map(|parts| parts.concat())
+}
+
+proptest::proptest! {
+    /// Every notation gives apps or a sentence, and no sentence drives a terminal.
+    #[test]
+    fn any_text_is_apps_or_a_clear_refusal(text in some_text()) {
+        for (notation, shown) in
+            [(Data::Json, "a.json"), (Data::Toml, "a.toml"), (Data::Yaml, "a.yaml"), (Data::Yaml, "\u{1b}[2J.yaml")]
+        {
+            if let Err(failure) = from_text(&text, notation, shown, &Choice::default()) {
+                let said = plain(&failure);
+                proptest::prop_assert!(!said.trim().is_empty());
+                let harmful = |c: char| c.is_control() && c != '\n';
+                proptest::prop_assert!(!said.contains(harmful), "{:?}", said);
+            }
+        }
+    }
+}

@@ -36,7 +36,7 @@ pub(super) fn all(context: &mut Context) -> Vec<Finding> {
     };
     findings.push(of_home(&home));
     findings.extend(socket(&home));
-    findings.extend(daemon(context));
+    findings.extend(daemon(context, &home));
     findings.push(open_files());
     findings.extend(room(&home));
     findings.extend(inotify());
@@ -83,12 +83,14 @@ fn socket(home: &Home) -> Option<Finding> {
     })
 }
 
-fn daemon(context: &mut Context) -> Vec<Finding> {
+fn daemon(context: &mut Context, home: &Home) -> Vec<Finding> {
     let mut client = match context.running_daemon() {
         Ok(Some(client)) => client,
         Ok(None) => return vec![Finding::good("the daemon is not running; the next command starts it")],
         Err(failure) => {
-            return vec![Finding::bad(failure.message(), "look at its log, `wpm env` says where")];
+            let mut findings = vec![Finding::bad(failure.message(), "look at its log, `wpm env` says where")];
+            findings.extend(short_of(home));
+            return findings;
         }
     };
     let mut findings = Vec::new();
@@ -97,13 +99,22 @@ fn daemon(context: &mut Context) -> Vec<Finding> {
         Ok(_) => {}
         Err(error) => {
             let fix = "it may be stopped (`kill -CONT`) or overloaded; its keeper starts it again when it is killed";
-            return vec![Finding::bad(format!("the daemon does not answer: {error}"), fix)];
+            let mut findings = vec![Finding::bad(format!("the daemon does not answer: {error}"), fix)];
+            findings.extend(short_of(home));
+            return findings;
         }
     }
     if let Ok(apps) = list(&mut client, Vec::new(), false) {
         findings.extend(of_apps(&apps));
     }
     findings
+}
+
+/// What a daemon is short of that answers nobody, as the kernel tells.
+fn short_of(home: &Home) -> Vec<Finding> {
+    let pid = |path: std::path::PathBuf| fs::read_to_string(path).ok()?.trim().parse().ok();
+    let both = [("daemon", home.daemon_pid()), ("keeper", home.keeper_pid())];
+    both.into_iter().filter_map(|(whose, path)| descriptors(whose, descriptors_of(pid(path)?))).collect()
 }
 
 fn of_daemon(daemon: &DaemonView) -> Vec<Finding> {
@@ -126,14 +137,27 @@ fn of_daemon(daemon: &DaemonView) -> Vec<Finding> {
             .push(Finding::bad(format!("the state cannot be written: {trouble}"), "make room on that disk"));
     }
     findings.push(control_group(daemon));
-    let (open, limit) = daemon.descriptors;
-    if limit > 0 && open * 10 > limit * 8 {
-        findings.push(Finding::doubtful(
-            format!("the daemon has {open} of {limit} descriptors open"),
-            "raise the limit of open files where wpm is started",
-        ));
-    }
+    findings.extend(descriptors("daemon", daemon.descriptors));
+    findings.extend(descriptors("keeper", descriptors_of(daemon.keeper_pid)));
     findings
+}
+
+/// How many descriptors a process has open, and how many it may.
+fn descriptors_of(pid: i32) -> (u64, u64) {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |open| open.count() as u64);
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = files.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+    (open, soft.unwrap_or(0))
+}
+
+fn descriptors(whose: &str, (open, limit): (u64, u64)) -> Option<Finding> {
+    (limit > 0 && open * 10 > limit * 8).then(|| {
+        Finding::doubtful(
+            format!("the {whose} has {open} of {limit} descriptors open"),
+            "raise the limit of open files (`ulimit -n`) where wpm is started, then `wpm kill` and start again",
+        )
+    })
 }
 
 /// Nothing depends on a control group but limits, so that there is none is no fault.
