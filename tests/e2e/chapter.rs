@@ -183,9 +183,17 @@ fn websockets_have_a_port_for_each_instance_and_reach_all() {
         "30s",
     ];
     chapter.wpm(start, &[("BASE_PORT", base)]).ok();
-    let ports = |count: u16| base..base + count;
-    let everybody = |count: u32| (0..count).map(|n| n.to_string()).collect::<BTreeSet<_>>();
-    assert_eq!(chapter.broadcast("websocket", ports(4)), everybody(4));
+    let front = base + 5;
+    let site = nginx_in_front(&chapter, front);
+
+    // Of every port, and through nginx, which wpm keeps true meanwhile.
+    let everywhere = |transports: &str, count: u16| {
+        let by = chapter.broadcast(transports, (base..base + count).chain([front, front]));
+        let all: BTreeSet<String> = (0..count).map(|n| n.to_string()).collect();
+        assert!(by.is_superset(&all), "{by:?}");
+    };
+    everywhere("websocket", 4);
+    everywhere("polling,websocket", 4);
 
     // The same instance comes back to the same port, whatever dies.
     let pid = |index: usize| {
@@ -194,33 +202,38 @@ fn websockets_have_a_port_for_each_instance_and_reach_all() {
         i32::try_from(apps.nth(index).expect("an instance")["pid"].as_i64().expect("a pid")).expect("a pid")
     };
     kill_and_wait(pid(1));
+    everywhere("websocket", 4);
     kill_and_wait(chapter.world.read("daemon.pid").trim().parse().expect("a pid"));
-    assert_eq!(chapter.broadcast("websocket", ports(4)), everybody(4));
+    everywhere("websocket", 4);
     chapter.run("reload realtime").ok();
-    assert_eq!(chapter.broadcast("polling,websocket", ports(4)), everybody(4));
+    everywhere("polling,websocket", 4);
     chapter.run("scale realtime 5").ok();
-    assert_eq!(chapter.broadcast("websocket", ports(5)), everybody(5));
+    await_text(&site, &format!("127.0.0.1:{} max_fails", base + 4));
+    everywhere("websocket", 5);
     let picked = chapter.run("pick realtime").ok().out;
     let port: u16 = picked.trim().rsplit_once(':').expect("an address").1.parse().expect("a port");
-    assert!(ports(5).contains(&port), "{picked}");
+    assert!((base..base + 5).contains(&port), "{picked}");
+}
 
-    // nginx in front of them, with what wpm wrote for it.
-    let front = base + 5;
-    let site = chapter.run(&format!("nginx realtime --listen {front}")).ok().out;
-    std::fs::write(chapter.examples.join("realtime.conf"), site).expect("written");
+/// nginx before `realtime`, with a configuration that an app of its own keeps true; gives the file.
+fn nginx_in_front(chapter: &Chapter, front: u16) -> PathBuf {
+    let site = chapter.examples.join("realtime.conf");
     let conf = format!(
         "daemon off; pid {0}/nginx.pid; error_log stderr; events {{}}\n\
          http {{ access_log off; client_body_temp_path {0}/t; proxy_temp_path {0}/t; fastcgi_temp_path {0}/t;\n\
          uwsgi_temp_path {0}/t; scgi_temp_path {0}/t; include {0}/realtime.conf; }}\n",
         chapter.examples.display()
     );
-    std::fs::write(chapter.examples.join("nginx.conf"), conf).expect("written");
-    let conf = chapter.examples.join("nginx.conf");
-    let start =
-        ["start", "nginx", "--name", "front", "--ready", "port", "--listen-timeout", "30s", "--", "-c"];
-    chapter.wpm(start.into_iter().chain([conf.to_str().expect("utf-8")]), &[]).ok();
-    chapter.broadcast("polling,websocket", [front, front, front]);
-    chapter.broadcast("websocket", [front]);
+    let main = chapter.examples.join("nginx.conf");
+    std::fs::write(&main, conf).expect("written");
+    let (main, path) = (main.to_str().expect("utf-8"), site.to_str().expect("utf-8"));
+    let write = format!("nginx realtime --listen {front} --write {path}");
+    chapter.run(&write).ok();
+    chapter.run(&format!("start nginx --name front --ready port --listen-timeout 30s -- -c {main}")).ok();
+    let wpm = env!("CARGO_BIN_EXE_wpm");
+    let follow = format!("start {wpm} --name front-kept -- {write} --reload --config {main} --follow");
+    chapter.run(&follow).ok();
+    site
 }
 
 #[test]
@@ -290,18 +303,93 @@ fn a_port_in_the_source_is_counted_up() {
 fn python_servers_take_the_socket_that_wpm_holds() {
     let chapter = Chapter::new();
     let instance = |port| get(port).expect("answered").chars().last().expect("a body").to_string();
-    let servers: [(&str, &[&str]); 2] =
-        [("gunicorn", &["--workers", "1", "app:app"]), ("uvicorn", &["--fd", "3", "asgi:app"])];
-    for (server, args) in servers {
+    // At SIGINT gunicorn drops what it has begun; at SIGTERM it finishes.
+    let servers: [(&str, &str, &[&str]); 2] = [
+        ("gunicorn", "SIGTERM", &["--workers", "1", "app:app"]),
+        ("uvicorn", "SIGINT", &["--fd", "3", "asgi:app"]),
+    ];
+    for (server, signal, args) in servers {
         let port = ports_in_a_row(1);
         let listen = format!("127.0.0.1:{port}");
         let program = python().join(server);
         let start =
-            ["start", program.to_str().expect("utf-8"), "-i", "2", "--cwd", "python", "--listen", &listen];
-        chapter.wpm(start.into_iter().chain(["--"]).chain(args.iter().copied()), &[]).ok();
-        different(2, || instance(port));
+            ["start", program.to_str().expect("utf-8"), "-i", "4", "--cwd", "python", "--listen", &listen];
+        let signal = ["--kill-signal", signal, "--"];
+        chapter.wpm(start.into_iter().chain(signal).chain(args.iter().copied()), &[]).ok();
+        different(4, || instance(port));
         under_load(|| get(port), chapter.world.command(["reload", server, "--silent"]));
-        different(2, || instance(port));
+        different(4, || instance(port));
         chapter.wpm(["delete", server], &[]).ok();
     }
+}
+
+#[test]
+fn a_program_of_rust_takes_the_socket_that_wpm_holds() {
+    let chapter = Chapter::new();
+    let port = ports_in_a_row(1);
+    let compiled = Command::new("rustc")
+        .args(["--edition", "2024", "-O", "main.rs", "-o", "server"])
+        .current_dir(chapter.examples.join("rust"))
+        .output()
+        .expect("rustc runs");
+    assert!(compiled.status.success(), "{compiled:?}");
+    let listen = format!("127.0.0.1:{port}");
+    chapter.wpm(["start", "rust/server", "-i", "4", "--listen", &listen], &[]).ok();
+    let instance = || get(port).expect("answered").chars().last().expect("a body").to_string();
+    different(4, instance);
+    let pid = chapter.run("jlist").ok().json()[0]["pid"].as_i64().expect("a pid");
+    kill_and_wait(i32::try_from(pid).expect("a pid"));
+    different(4, instance);
+}
+
+#[test]
+fn node_listens_in_every_way() {
+    let chapter = Chapter::new();
+    let port = ports_in_a_row(5);
+    let handed = format!("127.0.0.1:{}", port + 4);
+    let start = ["start", "node/main.js", "--name", "every", "-i", "2", "--cwd", ".", "--listen", &handed];
+    chapter.wpm(start, &[("PORT", port)]).ok();
+    let log = |index: u16| chapter.world.home().join(format!("logs/every-out-{index}.log"));
+    let told: Vec<String> = [0, 1]
+        .map(|index| {
+            // A line for each of the eight.
+            crate::world::await_file(&log(index), "told of eight", |text| text.lines().count() == 8);
+            std::fs::read_to_string(log(index)).expect("there")
+        })
+        .into();
+    let line = |index: usize, what: &str| {
+        told[index].lines().find_map(|line| line.strip_prefix(what)).expect("told").trim().to_owned()
+    };
+    for what in ["tcp", "any", "unix", "handed", "https", "udp"] {
+        assert_eq!(line(0, what), line(1, what), "{what} is shared: {told:?}");
+        assert!(!line(0, what).starts_with('E'), "{what}: {told:?}");
+    }
+    assert_eq!(line(0, "foreign"), "EADDRNOTAVAIL");
+    let exclusive = BTreeSet::from([line(0, "exclusive"), line(1, "exclusive")]);
+    assert!(exclusive.contains("EADDRINUSE") && exclusive.len() == 2, "{exclusive:?}");
+
+    let any: serde_json::Value = serde_json::from_str(&line(0, "any")).expect("an address");
+    let any = u16::try_from(any["port"].as_u64().expect("a port")).expect("a port");
+    for port in [port, any, port + 4] {
+        assert!(get(port).expect("answered").ends_with(['1', '2']));
+    }
+    let path = chapter.examples.join("app.sock");
+    let mut unix = std::os::unix::net::UnixStream::connect(&path).expect("there");
+    unix.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    unix.read_to_string(&mut answer).expect("answered");
+    assert!(answer.ends_with(['1', '2']), "{answer}");
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    udp.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("a timeout");
+    udp.send_to(b"hello", ("127.0.0.1", port + 3)).expect("sent");
+    let mut answer = [0; 64];
+    let length = udp.recv(&mut answer).expect("answered");
+    assert!(answer[..length].starts_with(b"hello "));
+
+    // The next daemon goes on with all of it, and in the end nothing is left.
+    kill_and_wait(chapter.world.read("daemon.pid").trim().parse().expect("a pid"));
+    chapter.run("reload every").ok();
+    get(port).expect("answered");
+    chapter.run("stop every").ok();
+    assert!(get(port).is_err() && get(port + 4).is_err() && !path.exists());
 }

@@ -325,7 +325,11 @@ impl Cluster {
                 }
                 Output::Bind { listener, to, backlog, .. } => {
                     let made = match &to {
-                        BindTo::Inherited { fd, .. } => self.handed.get(fd).cloned().ok_or(Errno::INVAL),
+                        BindTo::Inherited { fd, .. } => {
+                            // As the daemon does it.
+                            let fd = self.handed.get(fd).cloned().ok_or(Errno::INVAL);
+                            fd.and_then(|fd| rustix::io::ioctl_fionbio(&*fd, true).map(|()| fd))
+                        }
                         to => bind::make(to, backlog).map(Rc::new),
                     };
                     let result = made.map_err(Errno::raw_os_error).map(|fd| {

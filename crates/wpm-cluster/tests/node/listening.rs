@@ -78,7 +78,6 @@ fn a_descriptor_that_was_handed_down_is_found() {
     for balance in BOTH {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        socket.set_nonblocking(true).unwrap();
         let mut cluster = Cluster::new(balance);
         cluster.handed.insert(3, Rc::new(socket.into()));
         for index in 0..2 {

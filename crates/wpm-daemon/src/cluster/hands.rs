@@ -95,7 +95,10 @@ impl Daemon {
                 .ok()
                 .and_then(|i| cluster.listen.get(i))
                 .map(|(_, fd)| Rc::clone(fd))
-                .ok_or(Errno::INVAL),
+                .ok_or(Errno::INVAL)
+                // Older Nodes leave a socket that they were sent as it is, and would wait in accept(2) for
+                // what another worker has taken.
+                .and_then(|fd| rustix::io::ioctl_fionbio(&*fd, true).map(|()| fd)),
             to => bind::make(to, backlog).map(Rc::new),
         }
         .map_err(Errno::raw_os_error)?;

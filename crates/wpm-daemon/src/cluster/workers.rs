@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use wpm_cluster::activation::Ipc;
-use wpm_cluster::{Input, Run};
+use wpm_cluster::{Balance, Input, Run};
 use wpm_core::{InstanceId, RunId};
 
 use super::channel::Channel;
@@ -67,6 +67,12 @@ impl Daemon {
     /// A worker is being stopped: what it closes is held for its successor.
     pub(crate) fn worker_retires(&mut self, run: RunId) {
         self.primary(run, Input::Retire { run: Run(run.0) });
+    }
+
+    /// Whether wpm hands connections to a worker, instead of the worker taking them itself.
+    pub(crate) fn hands_connections_to(&self, run: RunId) -> bool {
+        let cluster = self.clusters.runs.get(&run).and_then(|app| self.clusters.apps.get(app));
+        cluster.is_some_and(|cluster| cluster.primary.balance() != Balance::Shared)
     }
 
     /// Asks a worker to end its connections. `false`: it has no channel to be asked through.
