@@ -152,10 +152,10 @@ named_tests_exist() {
 
 # Names in the table of keys: all of KEYS and KEPT, aliases included.
 keys_are_documented() {
-    local source=crates/wpm/src/appfile/keys.rs
+    local source=crates/wpm/src/appfile/table.rs
     [ -f "$source" ] || { echo "$source is not there"; return; }
-    { sed -n '/^const KEYS/,/^];/p' "$source" | grep -oE '\(&\[[^]]*\]'
-      sed -n '/^const KEPT/,/^];/p' "$source"
+    { sed -n '/^pub(super) const KEYS/,/^];/p' "$source" | tr '\n' ' ' | grep -oE '&\[[^]]*\]'
+      sed -n '/^pub(super) const KEPT/,/^];/p' "$source"
     } | grep -oE '"[a-z0-9_]+"' | tr -d '"' | grep -vx max | while read -r key; do
         grep -qF "\`$key\`" docs/configuration.md || echo "docs/configuration.md lacks $key"
     done

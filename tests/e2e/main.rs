@@ -8,6 +8,7 @@ mod balance;
 mod boot;
 mod chapter;
 mod cluster;
+mod config;
 mod depends;
 mod environment;
 mod events;

@@ -256,7 +256,7 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
             rotate_interval: log_rotate_interval,
         },
         pid_file,
-        cron_restart,
+        cron_restart: cron_restart.filter(|rule| rule != "0"),
         schedule,
         schedule_overlap,
         watch: WatchSpec { paths: watch, ignore: ignore_watch, delay: watch_delay_ms.map(Millis) },

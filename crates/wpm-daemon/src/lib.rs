@@ -39,6 +39,7 @@ mod session;
 mod settings;
 mod shell;
 mod signals;
+mod sound;
 mod startup;
 mod state_file;
 mod stdin;
@@ -46,6 +47,8 @@ mod store;
 mod update;
 mod views;
 mod watch;
+
+pub use sound::{Unsound, check};
 
 use std::path::Path;
 use std::process::ExitCode;

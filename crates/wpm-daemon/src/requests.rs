@@ -11,7 +11,7 @@ use wpm_proto::response::{Body, Response};
 
 use crate::answers::{After, Asker};
 use crate::clock;
-use crate::convert::{self, BadField};
+use crate::convert;
 use crate::daemon::Daemon;
 use crate::refusals::{error, wire_error};
 use crate::session::SessionId;
@@ -225,23 +225,9 @@ impl Daemon {
     fn start_apps(&self, apps: Vec<AppSpec>) -> Result<Vec<StartApp>, Body> {
         let mut out = Vec::with_capacity(apps.len());
         for app in apps {
-            for rule in [&app.cron_restart, &app.schedule, &app.log_rotate_interval].into_iter().flatten() {
-                if let Err(why) = crate::cron::parse(rule) {
-                    let message = format!("invalid cron rule `{rule}` of `{}`: {why}", app.name);
-                    return Err(error(ErrorCode::InvalidSpec, message));
-                }
-            }
-            if let Err(why) = crate::identity::resolve(app.uid.as_deref(), app.gid.as_deref()) {
-                return Err(error(
-                    ErrorCode::InvalidSpec,
-                    format!("invalid user or group of `{}`: {why}", app.name),
-                ));
-            }
             let start_now = app.autostart;
-            let name = app.name.clone();
-            let spec = convert::spec(app, self.settings.spec).map_err(|BadField { field, reason }| {
-                error(ErrorCode::InvalidSpec, format!("invalid `{field}` of `{name}`: {reason}"))
-            })?;
+            let spec = crate::sound::spec(app, self.settings.spec)
+                .map_err(|unsound| error(ErrorCode::InvalidSpec, unsound.message))?;
             out.push(StartApp { spec, start_now });
         }
         Ok(out)

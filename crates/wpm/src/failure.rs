@@ -2,6 +2,8 @@
 //!
 //! Holds the table of the codes. Prints nothing itself except through [`Failure::render`].
 
+mod spot;
+
 use std::fmt::Write as _;
 use std::io;
 
@@ -9,6 +11,8 @@ use wpm_client::Error;
 use wpm_proto::{ErrorCode, ExitCode, WireError};
 
 use crate::render::style::{self, paint};
+
+pub(crate) use spot::Spot;
 
 /// What went wrong, as users look it up. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,7 @@ struct Text {
     excerpt: Vec<String>,
     help: Vec<String>,
     similar: Vec<String>,
+    spot: Option<Spot>,
 }
 
 impl Failure {
@@ -131,6 +136,17 @@ impl Failure {
         self
     }
 
+    /// Adds the place within a text that it is about, which is shown.
+    pub(crate) fn on(mut self, spot: Spot) -> Self {
+        self.text.spot = Some(spot);
+        self
+    }
+
+    /// Line and column that it is about, counted from 1.
+    pub(crate) fn position(&self) -> Option<(usize, usize)> {
+        self.text.spot.as_ref().map(Spot::position)
+    }
+
     /// Adds lines that show it.
     pub(crate) fn excerpt(mut self, lines: Vec<String>) -> Self {
         self.text.excerpt = lines;
@@ -146,6 +162,11 @@ impl Failure {
     /// Whether it is of this kind.
     pub(crate) fn is(&self, code: Code) -> bool {
         self.code == Some(code)
+    }
+
+    /// Its code as shown, such as `E021`.
+    pub(crate) fn number(&self) -> String {
+        format!("E{:03}", self.code.map_or(0, |code| code.numbers().0))
     }
 
     /// The sentence.
@@ -167,6 +188,9 @@ impl Failure {
     pub(crate) fn render(&self, command: &[String]) -> String {
         let mut text = String::new();
         let number = self.code.map_or(0, |code| code.numbers().0);
+        if let Some(spot) = &self.text.spot {
+            return spot.render(&format!("E{number:03}"), &self.text.message, &self.text.help);
+        }
         let label = paint(style::ERROR, &format!("error[E{number:03}]"));
         let _ = write!(text, "{label}: {}", self.text.message);
         if let Some(place) = &self.text.place {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::{document, keys, tables};
+use super::document::tables;
+use super::{keys, load};
 use crate::failure::Failure;
 use crate::target::Caller;
 
@@ -23,7 +24,7 @@ pub(crate) struct Carried {
 
 /// Reads a file and renames its keys.
 pub(crate) fn carry(word: &str, caller: &Caller) -> Result<Carried, Failure> {
-    let (value, _, base) = document(word, caller)?;
+    let (value, _, base) = load(word, caller)?;
     let mut notes = Vec::new();
     let tables = tables(value, word, &mut notes)?;
     let apps = tables.into_iter().map(|table| rename(table, &mut notes)).collect();

@@ -5,23 +5,28 @@
 //! never silently ignored.
 
 mod carry;
+mod document;
 mod keys;
 mod locate;
 mod parse;
 mod procfile;
+mod schema;
 mod script;
+mod table;
 mod value;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::failure::{Code, Failure};
 use crate::options::AppOptions;
 use crate::target::{Caller, absolute};
 pub(crate) use carry::carry;
+pub(crate) use document::{Document, options_of};
 use parse::{Data, Format};
+pub(crate) use schema::schema;
 
 /// Which apps of a file are meant, and with which environment.
 #[derive(Debug, Clone, Default)]
@@ -77,22 +82,40 @@ pub(crate) fn default_file(folder: &Path) -> Option<PathBuf> {
 
 /// Reads a file; `-` is JSON on stdin.
 pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFile, Failure> {
-    let (document, text, base) = document(word, caller)?;
+    let examined = examine(word, caller, choice)?;
+    let (apps, notes) = examined.document.into_apps()?;
+    Ok(AppFile { source: examined.source, base: examined.base, apps, notes })
+}
+
+/// A file that was read, with all that is wrong in it.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    /// The file itself, absolute; none for stdin.
+    pub(crate) source: Option<String>,
+    /// Folder that relative paths are seen from.
+    pub(crate) base: PathBuf,
+    /// What it says.
+    pub(crate) document: Document,
+}
+
+/// Reads a file whatever is wrong with its apps.
+pub(crate) fn examine(word: &str, caller: &Caller, choice: &Choice) -> Result<Examined, Failure> {
+    let (value, text, base) = load(word, caller)?;
     if word == "-" {
-        return of_document(document, &text, "stdin", base, choice);
+        let document = Document::read(value, &text, "stdin", choice)?;
+        return Ok(Examined { source: None, base, document });
     }
-    let path = absolute(word, &caller.cwd, &caller.env);
-    let mut file = of_document(document, &text, word, base, choice)?;
-    file.source = Some(path.display().to_string());
-    for app in &mut file.apps {
-        app.source.clone_from(&file.source);
+    let mut document = Document::read(value, &text, word, choice)?;
+    let source = Some(absolute(word, &caller.cwd, &caller.env).display().to_string());
+    for (_, app) in &mut document.apps {
+        app.source.clone_from(&source);
         app.source_env.clone_from(&choice.env);
     }
-    Ok(file)
+    Ok(Examined { source, base, document })
 }
 
 /// What a file holds, its text, and the folder that its relative paths are seen from.
-fn document(word: &str, caller: &Caller) -> Result<(Value, String, PathBuf), Failure> {
+fn load(word: &str, caller: &Caller) -> Result<(Value, String, PathBuf), Failure> {
     let path = absolute(word, &caller.cwd, &caller.env);
     let unreadable = |cause: std::io::Error| {
         Failure::new(Code::AppFile, format!("cannot read the app file {}: {cause}", path.display()))
@@ -104,123 +127,12 @@ fn document(word: &str, caller: &Caller) -> Result<(Value, String, PathBuf), Fai
     }
     let text = std::fs::read_to_string(&path).map_err(unreadable)?;
     let base = path.parent().unwrap_or(&caller.cwd).to_owned();
-    let document = match Format::of(word).unwrap_or(Format::Data(Data::Json)) {
+    let value = match Format::of(word).unwrap_or(Format::Data(Data::Json)) {
         Format::Data(notation) => parse::data(&text, notation, word)?,
         Format::Procfile => procfile::parse(&text, &base, word)?,
         Format::Script => script::read(&text, &path, word, &caller.env)?,
     };
-    Ok((document, text, base))
-}
-
-fn of_document(
-    document: Value,
-    text: &str,
-    shown: &str,
-    base: PathBuf,
-    choice: &Choice,
-) -> Result<AppFile, Failure> {
-    let mut notes = Vec::new();
-    let tables = tables(document, shown, &mut notes)?;
-    let mut apps = Vec::new();
-    let mut env_seen = choice.env.is_none();
-    for table in &tables {
-        let mut reader = keys::Reader::new(choice.env.as_deref());
-        for (key, value) in table {
-            reader.take(key, value).map_err(|wrong| {
-                let mut failure = Failure::new(wrong.code, wrong.message);
-                if let Some((line, excerpt)) = locate::find(text, key, value) {
-                    failure = failure.at(format!("{shown}:{line}")).excerpt(excerpt);
-                } else {
-                    failure = failure.at(shown);
-                }
-                wrong.help.into_iter().fold(failure, Failure::help)
-            })?;
-        }
-        env_seen |= reader.env_seen;
-        let (options, remarks) = reader.finish();
-        let name = options.name.as_deref();
-        if choice.only.is_empty() || name.is_some_and(|name| choice.only.iter().any(|only| only == name)) {
-            notes.extend(remarks);
-            apps.push(options);
-        }
-    }
-    if let Some(env) = choice.env.as_ref().filter(|_| !env_seen) {
-        notes.push(format!("no app of {shown} has an `env_{env}`"));
-    }
-    if apps.is_empty() {
-        let names: Vec<&str> =
-            tables.iter().filter_map(|table| table.get("name").and_then(Value::as_str)).collect();
-        return Err(Failure::new(Code::NothingToDo, format!("no app of {shown} is chosen")).help(format!(
-            "it has: {}",
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-        )));
-    }
-    notes.dedup();
-    Ok(AppFile { source: None, base, apps, notes })
-}
-
-/// The settings of one app that stands in a table already, with remarks.
-pub(crate) fn options_of(
-    table: &Map<String, Value>,
-    shown: &str,
-) -> Result<(AppOptions, Vec<String>), Failure> {
-    let mut reader = keys::Reader::new(None);
-    for (key, value) in table {
-        reader.take(key, value).map_err(|wrong| Failure::new(wrong.code, wrong.message).at(shown))?;
-    }
-    Ok(reader.finish())
-}
-
-/// The apps of a document: `apps` as a list, one app, or tables by name; a bare list; a bare app.
-fn tables(document: Value, shown: &str, notes: &mut Vec<String>) -> Result<Vec<Map<String, Value>>, Failure> {
-    let wrong = |message: String| Failure::new(Code::Syntax, message).at(shown);
-    let list = match document {
-        Value::Array(list) => list,
-        Value::Object(mut table) => {
-            let apps = table.shift_remove("apps").or_else(|| table.shift_remove("pm2"));
-            match apps {
-                Some(apps) => {
-                    for key in table.keys().filter(|key| *key != "$schema") {
-                        if matches!(key.as_str(), "deploy" | "static" | "module") {
-                            notes.push(format!("`{key}` of {shown} is not used by wpm"));
-                        } else if !key.starts_with("x-") {
-                            return Err(wrong(format!("`{key}` beside `apps` means nothing"))
-                                .help("settings of an app stand within its entry of `apps`")
-                                .help("what several share may stand beside it under a name with `x-`"));
-                        }
-                    }
-                    match apps {
-                        Value::Array(list) => list,
-                        Value::Object(table) if keys::is_app(&table) => vec![Value::Object(table)],
-                        Value::Object(by_name) => by_name.into_iter().map(named).collect(),
-                        _ => return Err(wrong("`apps` must be a list of apps".to_owned())),
-                    }
-                }
-                None if keys::is_app(&table) => vec![Value::Object(table)],
-                None => {
-                    return Err(wrong("neither `apps` nor a `script`".to_owned())
-                        .help("an app file is { \"apps\": [ { \"name\": …, \"script\": … } ] }"));
-                }
-            }
-        }
-        _ => return Err(wrong("an app file is an object with `apps`, or a list of apps".to_owned())),
-    };
-    list.into_iter()
-        .map(|app| match app {
-            Value::Object(table) => Ok(table),
-            other => Err(wrong(format!("an app must be an object, this is {other}"))),
-        })
-        .collect()
-}
-
-fn named((name, app): (String, Value)) -> Value {
-    match app {
-        Value::Object(mut table) => {
-            table.entry("name").or_insert(Value::String(name));
-            Value::Object(table)
-        }
-        other => other,
-    }
+    Ok((value, text, base))
 }
 
 #[cfg(test)]

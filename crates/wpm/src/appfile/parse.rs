@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::{locate, procfile};
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, Spot};
 
 /// Format of an app file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,34 +55,36 @@ impl Format {
 
 /// Reads a text in one of the formats that are data.
 pub(super) fn data(text: &str, format: Data, shown: &str) -> Result<Value, Failure> {
-    let syntax = |message: String, line: Option<usize>| {
+    let syntax = |message: String, at: Option<usize>| {
         let failure = Failure::new(Code::Syntax, message);
-        match line {
-            Some(line) => failure.at(format!("{shown}:{line}")).excerpt(locate::excerpt(text, line)),
+        match at {
+            Some(at) => failure.on(Spot::new(shown, text, locate::word_at(text, at))),
             None => failure.at(shown),
         }
     };
     match format {
         Data::Json => json5::from_str(text).map_err(|error| {
-            let line = error.position().map(|position| position.line + 1);
+            let at = error.position().map(|it| locate::offset(text, it.line + 1, it.column + 1));
             let message = error.to_string();
             // The position is in the place already.
             let message = message.split(" at line ").next().unwrap_or(&message);
-            syntax(format!("not JSON: {message}"), line)
+            syntax(format!("not JSON: {message}"), at)
         }),
         Data::Toml => toml::from_str::<toml::Table>(text)
             .map_err(|error| {
-                let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
-                syntax(format!("not TOML: {}", error.message()), line)
+                let message = error.message().lines().next().unwrap_or("it cannot be read");
+                syntax(format!("not TOML: {message}"), error.span().map(|span| span.start))
             })
             .and_then(|table| {
                 serde_json::to_value(table).map_err(|error| syntax(format!("not TOML: {error}"), None))
             }),
         Data::Yaml => serde_saphyr::from_str(text).map_err(|error| {
-            let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
+            let number = |it: u64| usize::try_from(it).unwrap_or(1);
+            let at = error.location().map(|it| locate::offset(text, number(it.line()), number(it.column())));
             let message = error.without_snippet().to_string();
             let message = message.lines().next().unwrap_or("it cannot be read");
-            syntax(format!("not YAML: {message}"), line)
+            let message = message.split(" at line ").next().unwrap_or(message);
+            syntax(format!("not YAML: {message}"), at)
         }),
     }
 }

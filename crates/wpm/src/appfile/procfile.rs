@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, Spot};
 
 /// Whether a file of this name is one: `Procfile`, `Procfile.dev`.
 pub(super) fn is_one(name: &str) -> bool {
@@ -26,9 +26,9 @@ pub(super) fn parse(text: &str, folder: &Path, shown: &str) -> Result<Value, Fai
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         };
         let Some((name, command)) = entry.filter(|(name, command)| plain(name) && !command.is_empty()) else {
+            let start = super::locate::offset(text, number + 1, 1);
             return Err(Failure::new(Code::Syntax, "not a line of a Procfile, which is `NAME: COMMAND`")
-                .at(format!("{shown}:{}", number + 1))
-                .excerpt(vec![line.to_owned()]));
+                .on(Spot::new(shown, text, start..start + line.trim_end().len())));
         };
         let mut app = json!({ "name": name, "script": command });
         if env_file.is_file() {

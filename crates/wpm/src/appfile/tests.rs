@@ -5,7 +5,9 @@ use crate::options::EnvFilter;
 use wpm_proto::ExitCode;
 
 fn from_text(text: &str, notation: Data, shown: &str, choice: &Choice) -> Result<AppFile, Failure> {
-    of_document(parse::data(text, notation, shown)?, text, shown, "/srv".into(), choice)
+    let document = Document::read(parse::data(text, notation, shown)?, text, shown, choice)?;
+    let (apps, notes) = document.into_apps()?;
+    Ok(AppFile { source: None, base: "/srv".into(), apps, notes })
 }
 
 fn read_json(text: &str, choice: &Choice) -> Result<AppFile, Failure> {
@@ -94,8 +96,8 @@ fn an_unknown_key_is_shown_with_its_line() {
     assert_eq!(failure.exit, ExitCode::Configuration);
     assert_eq!(
         plain(&failure),
-        "error[E022]: `instnaces` means nothing in an app file\n  --> apps.json:4\n   |     instnaces: 2\n  \
-         help: did you mean `instances`?"
+        "error[E022]: `instnaces` means nothing in an app file\n --> apps.json:4:5\n  |\n4 |     instnaces: 2\n  |     ^^^^^^^^^\n  |\n  \
+         = help: did you mean `instances`?"
     );
 }
 
@@ -108,7 +110,7 @@ fn a_wrong_value_is_shown_with_its_line() {
         shown.starts_with("error[E021]: invalid value for `max_memory_restart`: `300Q` is not a size"),
         "{shown}"
     );
-    assert!(shown.contains("--> wpm.toml:3\n   | max_memory_restart"), "{shown}");
+    assert!(shown.contains("--> wpm.toml:3:22\n") && shown.contains("^^^^^^"), "{shown}");
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn broken_files_say_where() {
         assert!(plain(&failure).contains("apps.json"), "{}", plain(&failure));
     }
     let failure = from_text("a = = 1", Data::Toml, "w.toml", &Choice::default());
-    assert!(plain(&failure.expect_err("broken")).contains("--> w.toml:1"));
+    assert!(plain(&failure.expect_err("broken")).contains("--> w.toml:1:5"));
     let missing =
         read("/nonexistent/apps.json", &Caller::of_this_process().expect("a caller"), &Choice::default())
             .expect_err("missing");

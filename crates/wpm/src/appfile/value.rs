@@ -66,6 +66,34 @@ pub(super) fn table(value: &Value) -> Read<BTreeMap<String, String>> {
     table.iter().map(|(name, value)| Ok((name.clone(), text(value)?))).collect()
 }
 
+/// What wpm takes of the options of pm2's watcher.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct WatchOptions {
+    /// What is not watched.
+    pub(super) ignored: Vec<String>,
+    /// Quiet time after a change.
+    pub(super) delay_ms: Option<u64>,
+    /// Options that would change what is watched, and do not.
+    pub(super) unused: Vec<String>,
+}
+
+/// Options of chokidar. Those about how it watches (`usePolling`, `interval`) are needed by nobody here.
+pub(super) fn watch_options(value: &Value) -> Read<WatchOptions> {
+    let options = value.as_object().ok_or_else(|| format!("{value} is not a table of options"))?;
+    let mut read = WatchOptions::default();
+    for (name, value) in options {
+        match name.as_str() {
+            "ignored" => read.ignored = texts(value)?,
+            "awaitWriteFinish" => {
+                read.delay_ms = value.get("stabilityThreshold").map(duration).transpose()?;
+            }
+            "depth" | "cwd" | "followSymlinks" => read.unused.push(name.clone()),
+            _ => {}
+        }
+    }
+    Ok(read)
+}
+
 /// Limits by name: a number, a size, `unlimited`, or `SOFT:HARD` of these.
 pub(super) fn limits(value: &Value) -> Read<BTreeMap<String, String>> {
     let limits = table(value)?;
@@ -196,6 +224,15 @@ mod tests {
         assert_eq!(exit_codes(&json!("0, 143")), Ok(vec![0, 143]));
         assert_eq!((umask(&json!("027")), umask(&json!(23))), (Ok(0o27), Ok(0o27)));
         assert_eq!(cron(&json!(0)), Ok("0".to_owned()));
+    }
+
+    #[test]
+    fn options_of_pm2s_watcher() {
+        let given = json!({ "ignored": ["dist", "*.log"], "usePolling": true, "depth": 2,
+            "awaitWriteFinish": { "stabilityThreshold": 500 } });
+        let read = watch_options(&given).expect("a table");
+        assert_eq!((read.ignored, read.delay_ms), (vec!["dist".to_owned(), "*.log".to_owned()], Some(500)));
+        assert_eq!(read.unused, ["depth"]);
     }
 
     #[test]

@@ -5,15 +5,18 @@
 mod apply;
 mod cleardump;
 mod completion;
+mod config;
 mod delete;
 mod describe;
 mod doctor;
+mod ecosystem;
 mod env;
 mod events;
 mod flags;
 mod flush;
 mod id;
 mod import;
+mod init;
 mod jlist;
 mod kill;
 mod list;
@@ -67,6 +70,9 @@ pub(crate) const VERBS: &[Verb] = &[
     events::VERB,
     reset::VERB,
     env::VERB,
+    config::VERB,
+    init::VERB,
+    ecosystem::VERB,
     pid::VERB,
     id::VERB,
     pick::VERB,

@@ -1,0 +1,53 @@
+//! `wpm config`, `wpm init`: app files before they are used.
+
+use crate::world::World;
+
+#[test]
+fn everything_that_is_wrong_is_shown_in_its_place() {
+    let world = World::new();
+    let write = |text: &str| std::fs::write(world.dir.path().join("wpm.toml"), text).expect("written");
+    write(
+        "[[apps]]\nname = 'web'\nscript = 'sleep'\ninstnaces = 2\nmax_memory_restart = '300Q'\n\n\
+         [[apps]]\nname = 'job'\nscript = 'sleep'\nschedule = '61 * * * *'\n\n\
+         [[apps]]\nname = 'worker'\nscript = 'nowhere.py'\n",
+    );
+    let said = world.run("config check").fails(6);
+    for text in [
+        "error[E022]: `instnaces` means nothing in an app file",
+        "wpm.toml:4:1",
+        "help: did you mean `instances`?",
+        "5 | max_memory_restart = '300Q'\n  |                      ^^^^^^",
+        "invalid cron rule `61 * * * *` of `job`",
+        "wpm.toml:10:12",
+        "cannot start `nowhere.py`",
+        "wpm.toml:14:10",
+        "4 errors",
+    ] {
+        assert!(said.err.contains(text), "{text:?} is not in\n{}", said.err);
+    }
+    let listed = world.run("config check wpm.toml --json").fails(6).json();
+    assert_eq!(listed["errors"].as_array().expect("a list").len(), 4);
+    assert_eq!((&listed["errors"][0]["line"], &listed["errors"][0]["column"]), (&4.into(), &1.into()));
+    write("[[apps]]\nname = 'web'\nscript = 'sleep'\nargs = '9'\n");
+    assert!(world.run("config check").ok().err.contains("one app, nothing is wrong"));
+    assert!(!world.home().exists(), "no daemon was needed");
+    assert_eq!(world.run("config schema").ok().json()["title"], "App file of wpm");
+}
+
+#[test]
+fn a_first_file_is_written_and_never_over_another() {
+    let world = World::new();
+    std::fs::write(world.dir.path().join("main.py"), "import signal\nsignal.pause()\n").expect("written");
+    world.run("init").ok();
+    let text = std::fs::read_to_string(world.dir.path().join("wpm.toml")).expect("written");
+    assert!(text.contains("script = \"main.py\"\n"), "{text}");
+    world.run("config check").ok();
+    world.run("start").ok();
+    assert_eq!(world.statuses(), ["online"]);
+    let said = world.run("init").fails(1);
+    assert!(said.err.contains("File exists"), "{}", said.err);
+    assert_eq!(std::fs::read_to_string(world.dir.path().join("wpm.toml")).expect("there"), text);
+    world.run("ecosystem").ok();
+    world.run("config check ecosystem.config.js").ok();
+    world.run("ecosystem").fails(1);
+}
