@@ -4,7 +4,7 @@
 # Usage: tests/check.sh [--no-install] [STEP...]
 #
 #   --no-install   install nothing; say what is missing and stop
-#   STEP           only these: fmt clippy test nodes doc deny scripts repository reference install
+#   STEP           only these: fmt clippy test nodes doc deny scripts repository reference budgets install
 #
 # Needs a Rust toolchain and, for the rest, Debian's packages: missing ones are installed with apt-get by
 # root or through sudo. Nothing is retried. The last line reads `N passed, N failed`; the exit code is 0
@@ -12,7 +12,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-all_steps="fmt clippy test nodes doc deny scripts repository reference install"
+all_steps="fmt clippy test nodes doc deny scripts repository reference budgets install"
 steps=
 install=yes
 for word in "$@"; do
@@ -166,17 +166,30 @@ nodes() {
     done
 }
 
+# Path of a program as the tests use it: another selection of packages would build it anew.
+tested() { # name
+    cargo test --workspace --locked --no-run --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\/'"$1"'\)".*/\1/p' | tail -n 1
+}
+
 # docs/commands.md is what the program says of itself.
 reference() {
     local program
-    # The one that the tests use: another selection of packages would build it anew.
-    program=$(cargo test --workspace --locked --no-run --message-format json-render-diagnostics |
-        sed -n 's/.*"executable":"\([^"]*\/wpm\)".*/\1/p' | tail -n 1)
+    program=$(tested wpm)
     [ -x "$program" ] || return 1
     if ! diff -u <(sed '1,/^<!-- What follows/d' docs/commands.md) <(.ci/reference "$program"); then
         echo "docs/commands.md is not what wpm says of itself: .ci/reference $program --write"
         return 1
     fi
+}
+
+# System calls of everyday acts: a count does not depend on how busy the machine is.
+budgets() {
+    local program puppet
+    program=$(tested wpm)
+    puppet=$(tested wpm-puppet)
+    [ -x "$program" ] && [ -x "$puppet" ] || return 1
+    tests/bench/budgets.py --wpm "$program" --puppet "$puppet"
 }
 
 install_tools
@@ -188,6 +201,7 @@ step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 step test cargo test --workspace --locked --no-fail-fast
 step nodes nodes
 step reference reference
+step budgets budgets
 step doc docs
 step deny deny
 step install tests/install/test.sh

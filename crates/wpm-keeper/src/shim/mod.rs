@@ -115,15 +115,17 @@ struct Shim {
 /// Goes on as a shim after the fork. A shim that panics ends as if it had been killed: the keeper
 /// replaces it.
 pub(crate) fn run(context: Context, wires: Wires, origin: Origin) -> ! {
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        let Err(e) = start(&context, wires, origin);
-        crate::complain(&format!("a shim cannot start: {e}"));
+    let ended = catch_unwind(AssertUnwindSafe(|| match start(&context, wires, origin) {
+        Ok(mut shim) => shim.serve(),
+        Err(e) => crate::complain(&format!("a shim cannot start: {e}")),
     }));
     drop(ended);
     process::exit_now(crate::CANNOT_START)
 }
 
-fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::convert::Infallible> {
+/// Makes the shim. Not inlined: what only this needs of the stack is given back for as long as the app runs.
+#[inline(never)]
+fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
     let signals = SignalFd::inherited(context.signals)?;
     let launch = Launch::decode_frame(&memfd::Sealed::map(&wires.launch)?).map_err(io::Error::other)?;
     process::set_name(&launch.title);
@@ -148,7 +150,7 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
     };
     let group = Group::of_run(&group.path, &wires.slot, (&home, wires.run.0));
     let facts = Facts { home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree, group };
-    let shim = Shim {
+    Ok(Shim {
         proof: context.proof,
         signals,
         descriptors_soft: context.descriptors_soft,
@@ -159,12 +161,12 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<std::con
         talk: Talk::new(connection),
         pump,
         settled: false,
-    };
-    shim.serve()
+    })
 }
 
 impl Shim {
-    fn serve(mut self) -> ! {
+    #[inline(never)]
+    fn serve(&mut self) -> ! {
         loop {
             let now = clock::monotonic_ms();
             self.look_after_app(now);

@@ -69,7 +69,7 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
         tree: launch.tree,
         group,
     };
-    let shim = Shim {
+    let mut shim = Shim {
         proof,
         signals,
         descriptors_soft,

@@ -1,0 +1,47 @@
+//! Frames and what they carry: the answer to `list`, written by the daemon and read by a client.
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use wpm_proto::frame;
+use wpm_proto::response::{Body, Response};
+
+fn main() {
+    divan::main();
+}
+
+/// An answer that tells of so many instances.
+fn answer(instances: u32) -> Response {
+    let instances: Vec<serde_json::Value> = (0..instances)
+        .map(|id| {
+            serde_json::json!({
+                "id": id, "index": id, "pid": 1000 + id, "start_time": 5555, "shim_pid": 2000 + id,
+                "status": "online", "reason": null, "restarts": 0, "unstable": 0,
+                "started_ms": 1_700_000_000_000_u64, "created_ms": 1_700_000_000_000_u64, "last_exit": null,
+                "restart_in_ms": null, "log_errno": 0, "log_dropped": 0,
+                "out_file": "/home/user/.wpm/logs/web-out-0.log",
+                "error_file": "/home/user/.wpm/logs/web-error-0.log", "log_file": null,
+                "pid_file": "/home/user/.wpm/pids/web-0.pid"
+            })
+        })
+        .collect();
+    let app = serde_json::json!({
+        "name": "web", "namespace": "default", "version": null, "cluster": false, "wanted": instances.len(),
+        "username": "user", "stamped": false, "spec": null, "instances": instances
+    });
+    let apps = vec![serde_json::from_value(app).expect("an app")];
+    Response { id: 1, body: Body::Apps { apps } }
+}
+
+#[divan::bench(args = [1, 100, 1000])]
+fn write(bencher: Bencher<'_, '_>, instances: u32) {
+    let answer = answer(instances);
+    bencher.bench(|| frame::encode(&serde_json::to_vec(&answer).expect("JSON")).expect("short"));
+}
+
+#[divan::bench(args = [1, 100, 1000])]
+fn read(bencher: Bencher<'_, '_>, instances: u32) {
+    let json = serde_json::to_vec(&answer(instances)).expect("JSON");
+    bencher
+        .counter(BytesCount::new(json.len()))
+        .bench(|| serde_json::from_slice::<Response>(&json).expect("an answer"));
+}
