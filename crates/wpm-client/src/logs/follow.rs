@@ -1,7 +1,8 @@
 //! Follows log files with inotify: growth, rotation, truncation, deletion, files that come later.
 //!
 //! Reads only what a change has announced. Invariant: every whole line of every file is reported once;
-//! when a file is replaced, the old one is read to its end first.
+//! when a file is replaced, the old one is read to its end first, and after it those that were rotated
+//! away meanwhile.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
-use super::Line;
+use super::{Line, rotated};
 
 /// Most bytes that one file is read for before the others have their turn.
 const TURN: usize = 1024 * 1024;
@@ -229,9 +230,30 @@ impl Followed {
         if !self.partial.is_empty() {
             lines.push(Line { source, bytes: std::mem::take(&mut self.partial) });
         }
-        let watched = self.open(inotify);
+        let age = self.file.as_ref().and_then(|file| rotated::age_of(file, &self.path));
+        let mut watched = self.open(inotify);
+        // After that: what is rotated from now on is the file that was opened, or a later one.
+        let rotated = age.is_some_and(|age| self.open_rotated(inotify, &age));
+        watched |= rotated;
         self.read_new(source, lines);
+        // Behind the end of a rotated one comes another.
+        self.due |= rotated;
         watched
+    }
+
+    /// Opens the rotated file that came next after one of this age, unless it is the one that is open.
+    fn open_rotated(&mut self, inotify: &OwnedFd, age: &rotated::Age) -> bool {
+        let next = rotated::next_after(&self.path, age).and_then(|path| File::open(path).ok());
+        let Some(next) = next else { return false };
+        let identity = next.metadata().map_or((0, 0), |data| (data.dev(), data.ino()));
+        if identity == self.identity {
+            return false;
+        }
+        if let Some(watch) = self.watch.take() {
+            let _gone = inotify::remove_watch(inotify, watch);
+        }
+        (self.file, self.identity, self.offset) = (Some(next), identity, 0);
+        true
     }
 
     fn read_new(&mut self, source: usize, lines: &mut Vec<Line>) {
@@ -334,6 +356,25 @@ mod tests {
         assert!(follower.lines().is_empty());
         append(&path, "4\n");
         assert_eq!(next(&mut follower, 1), ["4"]);
+    }
+
+    #[test]
+    fn several_rotations_between_two_looks_lose_nothing() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("a.log");
+        append(&path, "");
+        let mut follower = Follower::new().expect("inotify");
+        follower.add(&path, From::End);
+        for number in 0..5 {
+            append(&path, &format!("{number}\n"));
+            let rotated = dir.path().join(format!("a__2026-01-31_23-59-5{number}.log"));
+            fs::rename(&path, rotated).expect("renamed");
+        }
+        append(&path, "5\n");
+        assert_eq!(next(&mut follower, 6), ["0", "1", "2", "3", "4", "5"]);
+        append(&path, "6\n");
+        assert_eq!(next(&mut follower, 1), ["6"]);
+        assert!(!follower.files[0].due, "at rest");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod find;
 mod follow;
 mod merge;
+mod rotated;
 mod stamp;
 mod tail;
 

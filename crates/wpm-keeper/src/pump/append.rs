@@ -14,8 +14,6 @@ use super::logfile::{LogFile, Target, ends_line};
 use super::rotate::{Keep, rotate};
 use super::shared::{AppendId, Held};
 
-/// Beyond the limit by so much, a file is rotated even in the middle of a line.
-const PATIENCE: u64 = 1 << 20;
 /// Capacity of a pipe as it is made, and most bytes of one splice: less at once means that it is empty now.
 /// Not more, because the kernel copies with the pipe locked: in between the app goes on printing.
 pub(super) const PIPE: usize = 64 << 10;
@@ -57,12 +55,9 @@ pub(super) fn append(
         return Ok(Step::Moved { more: true });
     }
     let len = bytes.len() as u64;
-    let (file, now) = log.current(held.generation())?;
-    let size = now.len();
+    let size = log.current(held.generation())?.1.len();
     let over = keep.max_size > 0 && size + len > keep.max_size;
-    let whole = (over || asked)
-        && size > 0
-        && (ends_line(file, size) || size > keep.max_size.saturating_add(PATIENCE));
+    let whole = (over || asked) && size > 0 && log.may_be_cut(size);
     if whole {
         try_rotate(log, &mut held, keep);
     }
@@ -127,12 +122,13 @@ pub(super) fn splice_in(target: &mut Target, pipe: &OwnedFd, keep: Keep) -> io::
     }
     let generation = held.as_ref().map_or(log.generation(), Held::generation);
     let may = log.no_rotation_until == 0 || clock::boottime_ms() >= log.no_rotation_until;
-    let (file, now) = log.current(generation)?;
-    let size = now.len();
+    let size = log.current(generation)?.1.len();
     let over = may && size > 0 && (asked || (keep.max_size > 0 && size >= keep.max_size));
+    let may_be_cut = over && log.may_be_cut(size);
+    let (file, now) = log.current(generation)?;
     let step = match &mut held {
         Some(held) if over => {
-            if ends_line(file, size) || size > keep.max_size.saturating_add(PATIENCE) {
+            if may_be_cut {
                 try_rotate(log, held, keep);
                 Step::Moved { more: true }
             } else {

@@ -71,7 +71,12 @@ pub(super) struct LogFile {
     generation: Option<u64>,
     /// Until when rotating is not tried, because it has failed, in milliseconds of `CLOCK_BOOTTIME`.
     pub(super) no_rotation_until: u64,
+    /// Size at which it was to be rotated and was in the middle of a line.
+    unended_at: Option<u64>,
 }
+
+/// A line that goes on for so much longer is cut by a rotation.
+const PATIENCE: u64 = 1 << 20;
 
 impl LogFile {
     fn new(path: PathBuf) -> Self {
@@ -83,6 +88,7 @@ impl LogFile {
             splices: true,
             generation: None,
             no_rotation_until: 0,
+            unended_at: None,
         }
     }
 
@@ -126,6 +132,17 @@ impl LogFile {
     /// Closes it; the next use opens it by its name.
     pub(super) fn close(&mut self) {
         self.file = None;
+        self.unended_at = None;
+    }
+
+    /// Whether the open file, which has this size and is to be rotated, may be: it ends with a line, or
+    /// with one that has gone on for too long since that was first wanted. How large the file is says
+    /// nothing of that, for rotating may have failed for a while.
+    pub(super) fn may_be_cut(&mut self, size: u64) -> bool {
+        if self.file.as_ref().is_some_and(|file| ends_line(file, size)) {
+            return true;
+        }
+        size > self.unended_at.get_or_insert(size).saturating_add(PATIENCE)
     }
 
     /// The open file and what it is now. `generation` is what the ledger says; another number than the

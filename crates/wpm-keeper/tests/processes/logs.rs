@@ -418,3 +418,27 @@ fn a_device_that_takes_nothing_stops_no_app() {
     run.tell(&ToShim::KillTree);
     run.finish();
 }
+
+#[test]
+fn a_file_that_is_far_too_large_is_rotated_between_lines_all_the_same() {
+    for stamped in [false, true] {
+        let mut w = World::new();
+        let mut launch = counting(&w, 5, 200_000);
+        launch.log.max_size = 50_000;
+        if stamped {
+            launch.log.format = LineFormat::Stamped("x".into());
+        }
+        // As it is left where rotating was impossible for a while.
+        let mut old = vec![b'x'; 3_000_000];
+        old.extend_from_slice(b"\nthe beginning of a line ");
+        std::fs::create_dir_all(w.home().join("logs")).unwrap();
+        std::fs::write(w.home().join("logs/out.log"), &old).unwrap();
+        w.start(launch).finish();
+        let parts = parts(&w, "out.log");
+        assert!(parts.len() > 2, "{}", parts.len());
+        for (name, part) in &parts {
+            assert!(part.is_empty() || part.ends_with(b"\n"), "{name} ends in a line");
+        }
+        assert!(parts[0].1.starts_with(&old));
+    }
+}
