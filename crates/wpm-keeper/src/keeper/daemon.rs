@@ -3,6 +3,8 @@
 //! Owns starting it again at once, and more slowly only when it dies young again and again. Invariant:
 //! there is at most one, and the first record that it gets is the keeper's greeting.
 
+use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use wpm_sys::contract::{CONTRACT, End, FromKeeper};
@@ -43,6 +45,8 @@ pub(super) struct Daemon {
     on_trial: bool,
     /// How the last candidate ended, until the next daemon has been told.
     failed: Option<u32>,
+    /// What is held for it and was not sent yet.
+    to_hand_over: VecDeque<u64>,
 }
 
 impl Daemon {
@@ -88,24 +92,45 @@ impl Daemon {
                 held: u32::try_from(held.len()).unwrap_or(u32::MAX),
             };
             record::send(&ours, &hello.encode(), &[])?;
-            for (key, fd) in held {
-                record::send(&ours, &FromKeeper::Held { key: *key }.encode(), &[fd.as_fd()])?;
-            }
-            if let Some(status) = self.failed.take() {
-                record::send(&ours, &FromKeeper::CandidateFailed { status }.encode(), &[])?;
-            }
             let exe = self.candidate.as_ref().map(AsFd::as_fd);
             Ok((start::start_daemon(proof, home, theirs.as_fd(), exe)?, ours))
         });
         match started {
             Ok((pid, socket)) => {
                 (self.pid, self.socket, self.since) = (pid, Some(socket), now);
+                self.to_hand_over = held.iter().map(|(key, _)| *key).collect();
+                self.hand_over(held);
                 self.on_trial = self.candidate.is_some();
             }
             Err(e) => {
                 crate::complain(&format!("cannot start the daemon: {e}; trying again"));
                 self.since = now;
                 self.delay(now, false);
+            }
+        }
+    }
+
+    /// Whether it has not got everything yet that is held for it.
+    pub(super) fn waits_for_more(&self) -> bool {
+        self.socket.is_some() && (self.failed.is_some() || !self.to_hand_over.is_empty())
+    }
+
+    /// Sends it what is held for it, as much as the connection takes: it may be more than fits in before
+    /// the daemon begins to read.
+    pub(super) fn hand_over(&mut self, held: &[(u64, OwnedFd)]) {
+        while let (Some(socket), Some(key)) = (&self.socket, self.to_hand_over.front().copied()) {
+            // One that was dropped meanwhile is announced all the same: the daemon counts them.
+            let fd = held.iter().find(|(other, _)| *other == key).map(|(_, fd)| fd.as_fd());
+            match record::send(socket, &FromKeeper::Held { key }.encode(), fd.as_slice()) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // One that is gone needs nothing; its death follows.
+                _ => drop(self.to_hand_over.pop_front()),
+            }
+        }
+        if let (Some(socket), Some(status)) = (&self.socket, self.failed) {
+            match record::send(socket, &FromKeeper::CandidateFailed { status }.encode(), &[]) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                _ => self.failed = None,
             }
         }
     }

@@ -164,8 +164,11 @@ impl Keeper {
             let due = due.chain(self.daemon.due()).chain(self.daemon.answer_due()).min();
             let socket = self.daemon.socket().map(AsFd::as_fd);
             let complaints = Some(self.complaints.as_fd());
-            let watches =
-                [Watch::read(socket), Watch::read(Some(self.signals.as_fd())), Watch::read(complaints)];
+            let watches = [
+                Watch { fd: socket, write: self.daemon.waits_for_more() },
+                Watch::read(Some(self.signals.as_fd())),
+                Watch::read(complaints),
+            ];
             let [from_daemon, signalled, complained] =
                 poll::wait(watches, due.map(|at| at.saturating_sub(now)))?;
             if signalled.any() {
@@ -173,6 +176,7 @@ impl Keeper {
             }
             if from_daemon.any() {
                 self.listen();
+                self.daemon.hand_over(&self.held);
             }
             if complained.any() {
                 self.hear_complaints();

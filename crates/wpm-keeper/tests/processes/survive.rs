@@ -1,10 +1,11 @@
 //! What is killed, and what of it anybody notices.
 
 use std::os::fd::AsFd;
+use std::time::Instant;
 
-use crate::support::{PUPPET, World, eventually, kill_wpm};
-use wpm_sys::contract::{End, Phase, ToKeeper, ToShim};
-use wpm_sys::{process, procfs};
+use crate::support::{PATIENCE, PUPPET, World, eventually, kill_wpm, next_record};
+use wpm_sys::contract::{End, FromKeeper, Phase, ToKeeper, ToShim};
+use wpm_sys::{poll, process, procfs, record};
 
 #[test]
 fn a_new_daemon_finds_the_same_run() {
@@ -282,4 +283,30 @@ fn all_of_wpm_may_die_again_and_again_while_an_app_writes() {
     assert!(matches!(run.ended(), End::Code(9) | End::Unknown));
     run.finish();
     assert!(w.read("logs/out.log") == wanted);
+}
+
+#[test]
+fn a_daemon_gets_everything_that_is_held_however_much() {
+    let mut w = World::new();
+    // Far more than fits into the connection before anybody reads.
+    let many = 2000_u64;
+    let (fd, _other) = record::pair().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    for key in 0..many {
+        loop {
+            match record::send(w.keeper_socket(), &ToKeeper::Hold { key }.encode(), &[fd.as_fd()]) {
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    let room = poll::Watch { fd: Some(w.keeper_socket()), write: true };
+                    let _ = poll::wait([room], Some(1000)).unwrap();
+                }
+                sent => break sent.unwrap(),
+            }
+        }
+    }
+    w.replace_daemon();
+    for key in 0..many {
+        let (record, fds) = next_record(w.keeper_socket(), deadline).unwrap();
+        assert_eq!(FromKeeper::decode(&record), Ok(FromKeeper::Held { key }));
+        assert_eq!(fds.len(), 1);
+    }
 }
