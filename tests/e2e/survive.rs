@@ -132,3 +132,31 @@ fn a_program_that_cannot_take_over_changes_nothing() {
     let list = world.jlist();
     assert_eq!((&list[0]["pid"], &list[0]["pm2_env"]["status"]), (&p.pid.into(), &"online".into()));
 }
+
+/// Whether the kernel tells how a process ended that somebody else has reaped (Linux 6.15).
+fn kernel_tells_ends() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 15)
+}
+
+#[test]
+fn an_end_while_keeper_and_shim_are_dead_is_exact() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let world = World::new();
+    let p = world.start("rock", "", 1).remove(0);
+    let (keeper, daemon) = (pid_of(&world, "__keeper"), pid_of(&world, "__daemon"));
+    let shim = world.processes().into_iter().find(|pid| ![keeper, daemon, p.pid].contains(pid));
+    let send = |pid, signal| kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("ours");
+    // The daemon looks on only when everything has happened.
+    send(daemon, Signal::STOP);
+    kill_and_wait(keeper);
+    kill_and_wait(shim.expect("a shim"));
+    p.exit(7);
+    send(daemon, Signal::CONT);
+    let again = world.puppet();
+    let list = world.jlist();
+    assert_eq!((&list[0]["pid"], &list[0]["pm2_env"]["restart_time"]), (&again.pid.into(), &1.into()));
+    let exit = if kernel_tells_ends() { serde_json::json!(7) } else { serde_json::Value::Null };
+    assert_eq!(list[0]["pm2_env"]["exit_code"], exit);
+}

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use wpm_core::{Action, Event, InstanceId, Note, Reply, RunId, Scope, Ticket};
 use wpm_proto::event::EventView;
 use wpm_proto::response::{Body, InstanceOutcome, Outcome, Response};
-use wpm_sys::contract::{RunKey, RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
+use wpm_sys::contract::{RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
 use wpm_sys::{memfd, record};
 
 use crate::answers::After;
@@ -201,8 +201,10 @@ impl Daemon {
             beside.push(socket.try_clone().map_err(prepared)?);
         }
         let link = Rc::new(Link::new(ours).map_err(prepared)?);
-        self.journal(&Fact::Asked { run: run.0, instance: instance.0 }, After::Nothing);
-        self.keeper.send(ToKeeper::Spawn { run: RunKey(run.0) }.encode(), beside);
+        // The keeper hears of it once that is written, and with it the end of the run before: a daemon that
+        // finds both shims must know which of them is to be counted.
+        self.to_spawn.insert(run, beside);
+        self.journal(&Fact::Asked { run: run.0, instance: instance.0 }, After::Spawn(run));
         self.worker_joins(run, instance);
         self.listen_to(run, &link);
         self.last_error_offset.insert(instance, error_offset);

@@ -1,6 +1,6 @@
 //! What follows a write, and what clients are told of it.
 //!
-//! Invariant: nobody hears of a change before it is durable, and a run's gate opens only after its
+//! Invariant: nobody hears of a change before it is durable; a run is asked for, and its gate opened, only after its
 //! line is in the journal. A client that does not read loses its connection; nobody waits for it.
 
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use wpm_core::{Input, RunId, Ticket};
 use wpm_proto::request::Request;
 use wpm_proto::response::{Body, Response};
+use wpm_sys::contract::{RunKey, ToKeeper};
 
 use crate::clock;
 use crate::daemon::Daemon;
@@ -35,6 +36,8 @@ pub(crate) struct Asker {
 pub(crate) enum After {
     /// Nothing: a fact for the record.
     Nothing,
+    /// Ask the keeper for this run.
+    Spawn(RunId),
     /// Open the gate of this run.
     Go(RunId),
     /// Let the shim of this run go.
@@ -63,6 +66,12 @@ impl Daemon {
         }
         for token in done.tokens {
             match self.after.remove(&token) {
+                Some(After::Spawn(run)) => {
+                    if let Some(beside) = self.to_spawn.remove(&run) {
+                        let spawn = ToKeeper::Spawn { run: RunKey(run.0) };
+                        self.keeper.send(spawn.encode(), beside);
+                    }
+                }
                 Some(After::Go(run)) => {
                     if let Some(held) = self.runs.get_mut(&run) {
                         held.opened = true;

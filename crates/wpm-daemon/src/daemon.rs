@@ -103,6 +103,8 @@ pub(crate) struct Daemon {
     pub(crate) keeper_pid: i32,
     pub(crate) starts: u32,
     pub(crate) runs: HashMap<RunId, Run>,
+    /// What goes to the keeper with a run that is just being written down.
+    pub(crate) to_spawn: HashMap<RunId, Vec<OwnedFd>>,
     pub(crate) inbox: UnboundedSender<Message>,
     pub(crate) store: Store,
     pub(crate) sessions: HashMap<SessionId, Session>,
@@ -191,6 +193,7 @@ impl Daemon {
             keeper_pid: 0,
             starts: 0,
             runs: HashMap::new(),
+            to_spawn: HashMap::new(),
             inbox,
             store,
             sessions: HashMap::new(),

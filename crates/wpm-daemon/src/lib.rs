@@ -47,6 +47,7 @@ mod store;
 mod update;
 mod views;
 mod watch;
+mod witness;
 
 pub use sound::{Unsound, check};
 

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use wpm_core::{Desired, InstanceId, RestoredApp, RestoredInstance, RestoredRun, RunId};
 use wpm_proto::home::Home;
-use wpm_proto::state::{SavedApp, SavedDesire, SavedExit, SavedInstance};
+use wpm_proto::state::{SavedApp, SavedDesire, SavedExit, SavedInstance, StateFile};
 use wpm_sys::cgroup::Delegation;
-use wpm_sys::contract::{RunKey, ToKeeper, ToShim};
+use wpm_sys::contract::{End, RunKey, ToKeeper, ToShim};
 use wpm_sys::{clock as boot, procfs, record};
 
 use crate::convert::Defaults;
@@ -26,6 +26,7 @@ use crate::daemon::{Daemon, Message};
 use crate::journal::{self, Account, Fact, OpenRun, Summary};
 use crate::link::Link;
 use crate::run::Run;
+use crate::witness::{Witness, Witnesses};
 use crate::{clock, convert, launch, leftovers, state_file};
 
 /// Time until a shim that could not take a connection is tried again.
@@ -74,6 +75,7 @@ pub(crate) struct Recovered {
     pub(crate) reserved: bool,
     /// Where runs get control groups.
     pub(crate) groups: Option<Delegation>,
+    witnesses: Witnesses,
 }
 
 /// Makes a folder with mode 0700 if it is not there.
@@ -86,7 +88,7 @@ pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 /// Reads state, journal and run folder, and compacts the journal.
-pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, String> {
+pub(crate) fn recover(home: &Home, defaults: Defaults, witnesses: Witnesses) -> Result<Recovered, String> {
     let loaded = state_file::load(&home.state(), &home.state_backup())
         .map_err(|e| format!("cannot use {}: {e}", home.state().display()))?;
     for remark in &loaded.remarks {
@@ -125,7 +127,7 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
     let state = loaded.state;
     let generation = state.as_ref().map_or(0, |s| s.generation);
     let accounts =
-        state.as_ref().map(|s| accounts(&s.apps, generation, &summary, &live, same_boot)).unwrap_or_default();
+        state.as_ref().map(|s| accounts(s, &summary, &live, same_boot, &witnesses)).unwrap_or_default();
     if let Err(error) = compact(home, &boot_id, &live, &accounts) {
         // Apps are not left alone because a disk is full: the old journal goes on, as far as it is good.
         tracing::error!(%error, "the run journal cannot be written anew: {}", home.journal().display());
@@ -147,34 +149,40 @@ pub(crate) fn recover(home: &Home, defaults: Defaults) -> Result<Recovered, Stri
         defaults,
         groups,
         reserved,
+        witnesses,
     })
 }
 
 /// What the ends that the state file does not know have made of its instances.
 fn accounts(
-    apps: &[SavedApp],
-    generation: u64,
+    state: &StateFile,
     summary: &Summary,
     live: &[Live],
     same_boot: bool,
+    witnesses: &Witnesses,
 ) -> Accounts {
     let mut accounts = Accounts::new();
+    let (apps, generation) = (&state.apps, state.generation);
     for (app, i) in apps.iter().flat_map(|a| a.instances.iter().map(move |i| (a, i))) {
         let known = summary.accounts.get(&i.id);
         let newer = known.filter(|(_, account)| account.generation >= generation).copied();
         let (run, now) = newer.unwrap_or((0, account_of(i, generation)));
         let runs = live.iter().any(|l| l.instance == i.id && !l.over);
         let mut asked = summary.open.iter().filter(|o| o.instance == i.id).peekable();
+        let ended = asked.clone().filter_map(|o| end_of(o, witnesses)).next_back();
         // A run that was asked for and never let through its gate has not run. Where the journal knows
         // nothing at all of a wanted instance, it was lost, and with it the run.
         let heard_of = known.is_some() || asked.peek().is_some();
-        let lost = if heard_of { asked.any(|o| o.process.is_some()) } else { true };
+        let ran = ended != Some(End::Cancelled);
+        let lost = if heard_of { asked.any(|o| o.process.is_some()) && ran } else { true };
         if lost && !runs && now.desire == SavedDesire::Up {
             // One that is not to be restarted has ended with the machine only, which starts it again.
-            let rests = same_boot && !app.spec.autorestart;
+            let exit = ended.map_or(SavedExit::Unknown, saved_end);
+            let wanted = matches!(exit, SavedExit::Code(code) if app.spec.stop_exit_codes.contains(&code));
+            let rests = same_boot && (!app.spec.autorestart || wanted);
             let desire = if rests { SavedDesire::Finished } else { SavedDesire::Up };
             let restarts = now.restarts.saturating_add(u32::from(!rests));
-            let unseen = Account { restarts, exit: Some(SavedExit::Unknown), desire, generation };
+            let unseen = Account { restarts, exit: Some(exit), desire, generation };
             accounts.insert(i.id, (0, unseen));
         } else if newer.is_some() || (heard_of && !runs) {
             // Kept in any case: the next daemon, too, is to know that it was heard of.
@@ -182,6 +190,22 @@ fn accounts(
         }
     }
     accounts
+}
+
+/// How the process of a run ended, where a witness tells.
+fn end_of(run: &OpenRun, witnesses: &Witnesses) -> Option<End> {
+    let end = witnesses.get(&RunId(run.run))?.end()?;
+    // So ends a child whose gate is closed, and that is all it ever did.
+    let unrun = run.launched.is_none() && end == End::Code(wpm_sys::child::FAILED);
+    Some(if unrun { End::Cancelled } else { end })
+}
+
+const fn saved_end(end: End) -> SavedExit {
+    match end {
+        End::Code(code) => SavedExit::Code(code),
+        End::Signal { signal, .. } => SavedExit::Signal(signal),
+        End::Unknown | End::NotStarted { .. } | End::Cancelled => SavedExit::Unknown,
+    }
 }
 
 fn account_of(i: &SavedInstance, generation: u64) -> Account {
@@ -273,7 +297,10 @@ fn cut(journal: &Path, good: usize) -> std::io::Result<()> {
 impl Daemon {
     /// Puts everything that was found in its place.
     pub(crate) fn take_over(&mut self, found: Recovered) {
-        let Recovered { apps, live, accounts, defaults, .. } = found;
+        let Recovered { apps, live, accounts, defaults, mut witnesses, .. } = found;
+        for run in witnesses.keys() {
+            self.keeper.send(ToKeeper::Drop { key: run.0 }.encode(), vec![]);
+        }
         let (mut runs, mut superfluous) = (BTreeMap::new(), Vec::new());
         let mut others: BTreeMap<u32, Vec<RestoredRun>> = BTreeMap::new();
         for l in live {
@@ -319,19 +346,20 @@ impl Daemon {
         }
         self.claim_sockets();
         for l in runs.into_values().chain(superfluous) {
-            self.attach(l);
+            let witness = witnesses.remove(&RunId(l.run));
+            self.attach(l, witness);
         }
         self.forget_dead_workers();
     }
 
     /// Connects a live run with the loop; adopts its app where the shim is gone.
-    fn attach(&mut self, l: Live) {
+    fn attach(&mut self, l: Live, witness: Option<Witness>) {
         let (instance, run) = (InstanceId(l.instance), RunId(l.run));
         let current = self.core.instance_of(run).is_some();
         let fd = match l.shim {
             Shim::There(fd) => fd,
             Shim::Busy => {
-                let mut held = Run::restored(instance, None, l.process, l.launched.is_some());
+                let mut held = Run::restored(instance, None, l.process, l.launched.is_some(), witness);
                 held.released = !current;
                 self.runs.insert(run, held);
                 self.try_shim_later(run);
@@ -359,7 +387,7 @@ impl Daemon {
         } else {
             dismiss(&link);
         }
-        let mut held = Run::restored(instance, Some(link), l.process, l.launched.is_some());
+        let mut held = Run::restored(instance, Some(link), l.process, l.launched.is_some(), witness);
         held.released = !current;
         self.runs.insert(run, held);
     }
@@ -439,7 +467,8 @@ impl Daemon {
                 let event = match self.runs.get(&id) {
                     Some(run) if !run.opened => wpm_core::Event::Cancelled,
                     _ => {
-                        let exit = wpm_core::Exit::Unknown;
+                        let end = self.runs.get(&id).and_then(|run| run.witness.as_ref()?.end());
+                        let exit = convert::restored_exit(end.map_or(SavedExit::Unknown, saved_end));
                         wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None }
                     }
                 };

@@ -36,8 +36,14 @@ impl Daemon {
         self.untidy |= op.changes();
         if let Some(key) = key.filter(|_| op.changes()) {
             if self.recent_keys.contains(&key) {
-                let body = self.done_before(&op);
-                return self.respond_durably(session, id, body);
+                let result = match self.rest_of(&op) {
+                    Some(rest) => self.dispatch(session, id, rest),
+                    None => Some(self.done_before(&op)),
+                };
+                if let Some(body) = result {
+                    self.respond_durably(session, id, body);
+                }
+                return;
             }
             if self.recent_keys.len() == KEYS {
                 self.recent_keys.pop_front();
@@ -48,6 +54,44 @@ impl Daemon {
         if let Some(body) = self.dispatch(session, id, op) {
             self.respond(session, &Response { id, body });
         }
+    }
+
+    /// What is left of a request that was sent again after a lost connection: to wait for its outcome,
+    /// where that is not known yet. Nothing is started or stopped a second time by it.
+    fn rest_of(&self, op: &Op) -> Option<Op> {
+        let names: Vec<String> = match op {
+            // As often as one likes.
+            Op::Stop { .. } => return Some(op.clone()),
+            Op::Delete { targets, wait } => {
+                let mut targets = targets.clone();
+                targets.retain(|target| !self.named([target]).is_empty());
+                return (!targets.is_empty()).then_some(Op::Delete { targets, wait: *wait });
+            }
+            Op::Start { apps, wait: true, .. } | Op::RestartWith { apps, wait: true } => {
+                apps.iter().map(|a| a.name.clone()).collect()
+            }
+            Op::StartKnown { targets, wait: true, .. } | Op::Restart { targets, wait: true, .. } => {
+                targets.clone()
+            }
+            _ => return None,
+        };
+        let ids = self.named(&names);
+        let rises = |id: &InstanceId| {
+            let state = self.core.instance(*id).map(|i| &i.state);
+            matches!(state, Some(State::Launching(_) | State::Online(_)))
+        };
+        // One that has gone down again has had its outcome.
+        (!ids.is_empty() && ids.iter().all(rises)).then(|| Op::StartKnown {
+            targets: ids.iter().map(|id| id.0.to_string()).collect(),
+            change: Box::default(),
+            wait: true,
+        })
+    }
+
+    /// The instances that these words mean; none of a word that means nothing.
+    fn named<'a>(&self, words: impl IntoIterator<Item = &'a String>) -> Vec<InstanceId> {
+        let of = |word: &String| self.core.select(&[Selector::parse(word).ok()?]).ok();
+        words.into_iter().filter_map(of).flatten().collect()
     }
 
     /// The answer to a request that was sent again after a lost connection: it was done, and this is
@@ -66,12 +110,8 @@ impl Daemon {
             Op::Scale { target, .. } => vec![target.clone()],
             _ => vec![],
         };
-        let outcomes = names
-            .iter()
-            .filter_map(|name| self.core.select(&[Selector::parse(name).ok()?]).ok())
-            .flatten()
-            .filter_map(|id| self.core.instance(id))
-            .filter_map(|i| {
+        let outcomes =
+            self.named(&names).into_iter().filter_map(|id| self.core.instance(id)).filter_map(|i| {
                 let app = self.core.app(i.app)?.spec.name.clone();
                 let outcome = match (&i.state, i.last_exit) {
                     (State::Online(run) | State::Launching(run), _) => Outcome::Up { pid: run.pid },

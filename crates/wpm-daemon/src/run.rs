@@ -13,6 +13,7 @@ use wpm_sys::contract::{End, Phase, RunReport};
 use crate::link::Link;
 use crate::notify::Words;
 use crate::probe::{LogSizes, Ports, Probing};
+use crate::witness::Witness;
 
 /// One run, from the spawn request until its shim has gone.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Run {
     pub(crate) watchdog: Option<Probing>,
     /// Whether an earlier daemon started it, and nothing was heard of it yet.
     pub(crate) inherited: bool,
+    /// Tells how its process ended where nobody else can.
+    pub(crate) witness: Option<Witness>,
 }
 
 /// How far the core has been told.
@@ -83,6 +86,7 @@ impl Run {
             probing: None,
             watchdog: None,
             inherited: false,
+            witness: None,
         }
     }
 
@@ -92,9 +96,11 @@ impl Run {
         link: Option<Rc<Link>>,
         process: Option<(i32, u64)>,
         launched: bool,
+        witness: Option<Witness>,
     ) -> Self {
         let mut run = Self::asked(instance, link);
         run.process = process;
+        run.witness = witness.or_else(|| Witness::of(process?));
         // The journal knows the process since just before the gate was opened.
         run.opened = process.is_some();
         run.told.registered = process.is_some() && launched;
@@ -108,7 +114,11 @@ impl Run {
         self.shim_pid = report.shim_pid;
         let mut events = Vec::new();
         if report.pid > 0 {
-            self.process = Some((report.pid, report.start_time));
+            let process = (report.pid, report.start_time);
+            self.process = Some(process);
+            if self.witness.is_none() && report.end.is_none() {
+                self.witness = Witness::of(process);
+            }
         }
         let told = &mut self.told;
         if report.phase >= Phase::AtGate && !told.registered && report.pid > 0 {
@@ -127,6 +137,7 @@ impl Run {
         if let Some(end) = report.end
             && !told.ended
         {
+            let end = if end == End::Unknown { witnessed(self.witness.as_ref()) } else { end };
             told.ended = true;
             told.tree_gone = report.tree_gone;
             events.push(ended(end, report));
@@ -136,6 +147,11 @@ impl Run {
         }
         events
     }
+}
+
+/// How a process ended of which no parent could tell.
+fn witnessed(witness: Option<&Witness>) -> End {
+    witness.and_then(Witness::end).unwrap_or(End::Unknown)
 }
 
 fn ended(end: End, report: &RunReport) -> Event {

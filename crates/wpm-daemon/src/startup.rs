@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::daemon::{Daemon, Message};
 use crate::link::{Link, Outbox, pump};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::{listener, recover};
+use crate::{listener, recover, witness};
 
 /// Runs the daemon until it is told to end.
 ///
@@ -61,7 +61,8 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     let settings = Settings::read(|name| std::env::var(name).ok());
 
     let listener = listener::open(&home).map_err(|e| e.to_string())?;
-    let recovered = recover::recover(&home, settings.spec)?;
+    let (held, witnesses) = witness::part(held);
+    let recovered = recover::recover(&home, settings.spec, witnesses)?;
     let store = Store::start(home.clone(), written_to)
         .map_err(|e| format!("cannot open {}: {e}", home.journal().display()))?;
     drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));
@@ -91,12 +92,15 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     daemon.guard_home();
     daemon.run(listener, messages, written).await;
     let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
-    let mut held = daemon.clusters.all_held();
-    held.extend(daemon.notes_socket.take());
+    let mut sockets = daemon.clusters.all_held();
+    sockets.extend(daemon.notes_socket.take());
+    let witnesses = if keeper_gone { witness::to_hand_on(daemon.runs.iter()) } else { vec![] };
     daemon.store.finish();
     drop(daemon.lock);
     if keeper_gone {
-        start_keeper(&home, &held)?;
+        let sockets = sockets.iter().map(|(key, fd)| (*key, fd.as_fd()));
+        let witnesses = witnesses.iter().map(|(run, fd)| (*run, fd.as_fd()));
+        start_keeper(&home, &sockets.chain(witnesses).collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -143,9 +147,8 @@ async fn greeting(link: &Link) -> (Option<FromKeeper>, Vec<(u64, OwnedFd)>) {
 }
 
 /// Starts a keeper in place of the one that died; it starts the next daemon.
-fn start_keeper(home: &Home, held: &[(u64, crate::cluster::Fd)]) -> Result<(), String> {
+fn start_keeper(home: &Home, held: &[(u64, BorrowedFd<'_>)]) -> Result<(), String> {
     tracing::warn!("the keeper is gone: starting another, which starts the next daemon");
-    let held: Vec<_> = held.iter().map(|(key, fd)| (*key, fd.as_fd())).collect();
-    wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path(), &held)
+    wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path(), held)
         .map_err(|e| format!("cannot start a keeper: {e}"))
 }

@@ -21,6 +21,13 @@ impl AsFd for PidFd {
     }
 }
 
+impl From<OwnedFd> for PidFd {
+    /// Takes a descriptor that somebody else has opened, as one of a process.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 /// `struct pidfd_info` of Linux 6.15.
 #[repr(C)]
 #[derive(Default)]
