@@ -6,7 +6,7 @@
 
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wpm_proto::event::EventView;
 use wpm_proto::home::Home;
@@ -21,8 +21,13 @@ use crate::{Error, home as private_home, spawn};
 /// Longest time that an answer may take where the command line says nothing else.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Lost connections after which a request is given up: it may be what kills the daemon.
+/// Connections lost at once, one after the other, after which a request is given up: it may be what kills
+/// the daemon.
 const LOSSES: u32 = 3;
+/// A connection that was lost later than this was not lost by the request.
+const AT_ONCE: Duration = Duration::from_millis(300);
+/// Lost connections after which a request is given up in any case.
+const MOST_LOSSES: u32 = 50;
 
 /// Whether a daemon is started where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +47,19 @@ pub struct Options {
     pub timeout: Duration,
     /// The program that is executed as keeper.
     pub program: PathBuf,
+    /// Called when the daemon has not answered for half that time and the keeper is asked to look after
+    /// it; the request goes on.
+    pub on_silence: fn(),
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { start: Start::IfAbsent, timeout: timeout_from_env(), program: PathBuf::from("/proc/self/exe") }
+        Self {
+            start: Start::IfAbsent,
+            timeout: timeout_from_env(),
+            program: PathBuf::from("/proc/self/exe"),
+            on_silence: || (),
+        }
     }
 }
 
@@ -105,16 +118,18 @@ impl Client {
         let waits = waits(&op);
         let request = Request { id: self.next_id, key: op.changes().then(random_key), op };
         self.next_id += 1;
-        let (mut sent_again, mut losses) = (false, 0);
+        let (mut losses, mut all_losses) = (0, 0);
         let mut complained = false;
         loop {
             // Before half the time is over without an answer, the daemon may just be slow.
             let patience = if complained { self.options.timeout } else { self.options.timeout / 2 };
+            let sent = Instant::now();
             let outcome = self.try_call(&request, waits, patience, &mut progress);
             let again = match &outcome {
                 Err(error) if error.is_lost() => true,
                 Err(Error::TimedOut(_)) if !complained => {
                     complained = true;
+                    (self.options.on_silence)();
                     complain(&self.home);
                     self.connection = None;
                     continue;
@@ -130,12 +145,13 @@ impl Client {
                 }
                 _ => false,
             };
-            if !again || sent_again || matches!(request.op, Op::Kill { .. }) {
+            let given_up = losses == LOSSES || all_losses == MOST_LOSSES;
+            if !again || given_up || matches!(request.op, Op::Kill { .. }) {
                 return outcome;
             }
             // More than once: a daemon that is being killed may take a connection and lose it, too.
-            losses += 1;
-            sent_again = losses == LOSSES;
+            losses = if sent.elapsed() < AT_ONCE { losses + 1 } else { 0 };
+            all_losses += 1;
             self.connection = None;
         }
     }

@@ -15,6 +15,13 @@ use crate::output;
 use crate::pm2;
 use crate::render::style::{self, paint};
 
+/// Says why a command takes so long.
+fn tell_of_silence() {
+    output::say(
+        "the daemon does not answer; if it hangs, the keeper starts it anew. The apps go on meanwhile.",
+    );
+}
+
 /// Global options, resolved.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -48,7 +55,7 @@ impl Context {
 
     /// The daemon, started where there is none.
     pub(crate) fn daemon(&mut self) -> Result<Client, Failure> {
-        let client = Client::open(self.home()?, Options::default())?;
+        let client = Client::open(self.home()?, self.options(Start::IfAbsent))?;
         if client.started_daemon() && output::stderr_is_terminal() {
             let home = home::shorten(client.home().path());
             self.note(&format!("started the wpm daemon in {home} (`wpm kill` ends it and every app)"));
@@ -59,10 +66,14 @@ impl Context {
         Ok(client)
     }
 
+    fn options(&self, start: Start) -> Options {
+        let on_silence = if self.silent { || () } else { tell_of_silence };
+        Options { start, on_silence, ..Options::default() }
+    }
+
     /// The daemon, if there is one.
     pub(crate) fn running_daemon(&mut self) -> Result<Option<Client>, Failure> {
-        let options = Options { start: Start::Never, ..Options::default() };
-        match Client::open(self.home()?, options) {
+        match Client::open(self.home()?, self.options(Start::Never)) {
             Ok(client) => Ok(Some(client)),
             Err(wpm_client::Error::NoDaemon { .. }) => Ok(None),
             Err(error) => Err(error.into()),

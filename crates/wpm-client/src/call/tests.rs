@@ -60,7 +60,7 @@ fn accept(listener: &UnixListener) -> Peer {
 }
 
 fn options(timeout: Duration) -> Options {
-    Options { start: Start::Never, timeout, program: "/nonexistent/wpm".into() }
+    Options { start: Start::Never, timeout, program: "/nonexistent/wpm".into(), ..Options::default() }
 }
 
 const LONG: Duration = Duration::from_secs(20);
@@ -149,10 +149,16 @@ fn nobody_there_is_said_and_a_keeper_that_fails_too() {
     let dir = tempfile::tempdir().expect("temp dir");
     let home = Home::new(dir.path().join("home"));
     assert!(matches!(Client::open(home.clone(), options(LONG)), Err(Error::NoDaemon { .. })));
-    let failing = Options { start: Start::IfAbsent, timeout: LONG, program: "/bin/false".into() };
+    let failing =
+        Options { start: Start::IfAbsent, timeout: LONG, program: "/bin/false".into(), ..Options::default() };
     let error = Client::open(home.clone(), failing).expect_err("no keeper");
     assert!(matches!(error, Error::DaemonStart { .. }), "{error}");
-    let missing = Options { start: Start::IfAbsent, timeout: LONG, program: "/nonexistent/wpm".into() };
+    let missing = Options {
+        start: Start::IfAbsent,
+        timeout: LONG,
+        program: "/nonexistent/wpm".into(),
+        ..Options::default()
+    };
     assert!(matches!(Client::open(home, missing), Err(Error::File { action: "execute", .. })));
 }
 

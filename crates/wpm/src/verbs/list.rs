@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use wpm_client::Client;
@@ -37,6 +37,10 @@ pub(crate) const VERB: Verb = Verb {
 
 /// Time between two looks at CPU and memory while watching.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a watcher waits for a daemon that has gone. One that was killed is back within a second.
+const AWAY: Duration = Duration::from_secs(10);
+/// Between two looks for it.
+const AWAY_PAUSE: Duration = Duration::from_millis(50);
 /// Columns where nobody says how many there are.
 const DEFAULT_WIDTH: u16 = 120;
 
@@ -205,14 +209,29 @@ fn mini(row: &Row) -> String {
     format!("+--- {}\n{lines}", row.name)
 }
 
-/// Draws again at every event and every second, until the reader goes or Ctrl-C comes.
+/// Draws again at every event and every second, until the reader goes or Ctrl-C comes. A daemon that is
+/// replaced meanwhile is waited for.
 fn watch(options: &List, context: &mut Context) -> Outcome {
     interrupt::end_on_interrupt(None);
-    let mut client = context.daemon()?;
-    let mut events = Subscription::open(context.daemon()?, None)?;
+    // Starts it where there is none; one that is ended later is not started again.
+    drop(context.daemon()?);
     let clear = output::stdout_is_terminal() && !options.json;
+    let mut link = None;
+    let mut away_since = None;
     loop {
-        let view = look(&mut client, options)?;
+        let view = match look_again(&mut link, options, context) {
+            Ok(view) => view,
+            Err(failure) => {
+                link = None;
+                let since = *away_since.get_or_insert_with(Instant::now);
+                if !failure.is(Code::Unreachable) || since.elapsed() > AWAY {
+                    return Err(failure);
+                }
+                std::thread::sleep(AWAY_PAUSE);
+                continue;
+            }
+        };
+        away_since = None;
         if clear {
             // Overwritten line by line: clearing first would flicker.
             let mut stdout = anstream::stdout().lock();
@@ -222,8 +241,29 @@ fn watch(options: &List, context: &mut Context) -> Outcome {
         } else {
             output::data(&view)?;
         }
-        await_change(&mut events)?;
+        if let Some((_, events)) = &mut link
+            && await_change(events).is_err()
+        {
+            link = None;
+        }
     }
+}
+
+/// Looks through the connections that are there, or new ones.
+fn look_again(
+    link: &mut Option<(Client, Subscription)>,
+    options: &List,
+    context: &mut Context,
+) -> Result<String, Failure> {
+    if link.is_none() {
+        let mut there = || {
+            let home = context.home()?;
+            let gone = || wpm_client::Error::NoDaemon { home: home.path().to_owned() };
+            context.running_daemon()?.ok_or_else(|| Failure::from(gone()))
+        };
+        *link = Some((there()?, Subscription::open(there()?, None)?));
+    }
+    link.as_mut().map_or_else(|| Ok(String::new()), |(client, _)| look(client, options))
 }
 
 /// Waits for an event, but no longer than a tick.
