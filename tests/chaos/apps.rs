@@ -150,6 +150,11 @@ impl Apps {
         Ok(())
     }
 
+    /// Lines that `pair` has printed to stderr.
+    pub(crate) fn printed(&self) -> u64 {
+        self.writers.iter().filter_map(|w| w.wanted.get("pair/0/e")).sum()
+    }
+
     /// Bytes that were read from the logs.
     pub(crate) fn logged(&self) -> u64 {
         self.writers.iter().flat_map(|w| &w.logs).map(|l| l.bytes).sum()

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use crate::chance::Chance;
 use crate::world::{Puppet, World};
 
+/// Name of the app.
+const NAME: &str = "looper";
+
 /// Its present run, and what is known of the earlier ones.
 pub(crate) struct Looper {
     run: Option<Puppet>,
@@ -15,6 +18,8 @@ pub(crate) struct Looper {
     /// How the last one ended; `None`: killed while nobody had told it to end.
     last: Option<u64>,
     down_since: Option<Instant>,
+    /// Ends, of those looked at after a round, of which nobody could tell how.
+    pub(crate) unknown: u64,
     /// Longest time from an end to the next run.
     pub(crate) slowest: Duration,
 }
@@ -23,8 +28,16 @@ impl Looper {
     /// Starts it.
     pub(crate) fn start(world: &World) -> Self {
         let options = "--restart-delay 10 --max-restarts 1000000 --start-check 0";
-        let run = world.start("looper", options, 1).pop();
-        Self { run, told: None, ended: 0, last: Some(0), down_since: None, slowest: Duration::ZERO }
+        let run = world.start(NAME, options, 1).pop();
+        Self {
+            run,
+            told: None,
+            ended: 0,
+            last: Some(0),
+            down_since: None,
+            unknown: 0,
+            slowest: Duration::ZERO,
+        }
     }
 
     /// Its life line, for waiting on.
@@ -57,10 +70,12 @@ impl Looper {
 
     /// Somebody has connected: it must be the next run of this app.
     #[track_caller]
-    pub(crate) fn came(&mut self, world: &World) {
-        let mut puppet = world.puppet();
-        let args = puppet.tell("args");
-        assert_eq!(args, "args [\"looper\"]", "a second copy; the daemon's log:\n{}", world.log());
+    pub(crate) fn came(&mut self, puppet: Puppet, world: &World) {
+        assert_eq!(puppet.name, NAME, "a second copy; the daemon's log:\n{}", world.log());
+        if self.told.is_some() {
+            // The end of the run before was not noted yet; one that goes on would not come to it.
+            self.died();
+        }
         assert!(self.run.is_none(), "a second copy of the looper; the daemon's log:\n{}", world.log());
         if let Some(since) = self.down_since.take() {
             self.slowest = self.slowest.max(since.elapsed());
@@ -75,7 +90,7 @@ impl Looper {
             self.died();
         }
         if self.run.is_none() {
-            self.came(world);
+            self.came(world.puppet(), world);
         }
     }
 
@@ -84,8 +99,9 @@ impl Looper {
         self.run.as_ref().map(|p| p.pid)
     }
 
-    /// Compares what wpm says of it with what happened.
-    pub(crate) fn check(&self, entry: &serde_json::Value) -> Result<(), String> {
+    /// Compares what wpm says of it with what happened. `unseen`: it may have ended while nobody was
+    /// left who could see how, and that must be said.
+    pub(crate) fn check(&mut self, entry: &serde_json::Value, unseen: bool) -> Result<(), String> {
         let env = &entry["pm2_env"];
         let said = (env["status"].as_str(), env["restart_time"].as_u64(), env["exit_code"].as_u64());
         let pid = entry["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
@@ -95,7 +111,9 @@ impl Looper {
             None => Some(137),
             code => code,
         };
-        let exact = said.2 == exit;
+        let unknown = unseen && exit.is_some() && said.2.is_none();
+        self.unknown += u64::from(unknown);
+        let exact = said.2 == exit || unknown;
         if said.0 == Some("online") && said.1 == Some(self.ended) && exact && pid == self.pid() {
             return Ok(());
         }

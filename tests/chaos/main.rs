@@ -2,18 +2,26 @@
 //!
 //! `storm`: kills at random moments under writers at full speed, reproducible by `WPM_CHAOS_SEED`;
 //! `WPM_CHAOS_SECONDS` makes each row last so long (`cargo test --test chaos storm -- --nocapture`
-//! shows kills, bytes and stalls).
+//! shows kills, bytes and stalls). `heal`: one blow at a time, and how long it takes until all is as
+//! before. `hung`: processes that are stopped.
 
 #![expect(clippy::print_stdout, reason = "a storm says its seed and what it did")]
 
 mod apps;
 mod chance;
 mod clients;
+mod heal;
+mod hung;
+mod inject;
+mod late;
 mod lines;
 mod looper;
 mod own;
 mod storm;
+mod strace;
+mod victims;
 mod wait;
+mod watchers;
 #[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "../e2e/world.rs"]
 mod world;

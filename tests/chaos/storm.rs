@@ -10,10 +10,15 @@ use std::time::{Duration, Instant};
 
 use crate::apps::{Apps, Flooded};
 use crate::chance::Chance;
-use crate::clients;
+use crate::clients::{self, Updates};
+use crate::late::Late;
 use crate::looper::Looper;
-use crate::own::{self, Role};
+use crate::own;
+use crate::victims::Victims::{
+    self, Daemon, DaemonAndShims, Everything, Keeper, KeeperAndDaemon, KeeperAndShim, Shim,
+};
 use crate::wait::readable;
+use crate::watchers::Watchers;
 use crate::world::World;
 
 /// Length of one round, in milliseconds.
@@ -23,33 +28,13 @@ const SECONDS: u64 = 6;
 /// Gap between two kills, in milliseconds.
 const GAP_MS: (u64, u64) = (3, 50);
 
-/// Which processes are killed at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victims {
-    Daemon,
-    Shim,
-    Keeper,
-    KeeperAndDaemon,
-    DaemonAndShims,
-}
-
-use Victims::{Daemon, DaemonAndShims, Keeper, KeeperAndDaemon, Shim};
-
-impl Victims {
-    /// Chooses them among those that live now.
-    fn choose(self, world: &World, chance: &mut Chance) -> Vec<i32> {
-        let own = own::all(&world.home());
-        let of = |role| own.get(&role).cloned().unwrap_or_default();
-        let (daemon, keeper, shims) = (of(Role::Daemon), of(Role::Keeper), of(Role::Shim));
-        let shim: Vec<i32> = chance.one_of(&shims).copied().into_iter().collect();
-        match self {
-            Daemon => daemon,
-            Shim => shim,
-            Keeper => keeper,
-            KeeperAndDaemon => [keeper, daemon].concat(),
-            DaemonAndShims => [daemon, shims].concat(),
-        }
-    }
+/// What is done to wpm.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    name: &'static str,
+    victims: &'static [Victims],
+    /// Whether its program is changed all the time, too.
+    updates: bool,
 }
 
 /// Sums of a row.
@@ -61,55 +46,78 @@ struct Sums {
     flooded: Flooded,
 }
 
-fn storm(row: &str, rows: &[Victims]) {
-    let (mut chance, seed) = Chance::of(row);
-    println!("{row}: WPM_CHAOS_SEED={seed}");
+fn storm(row: Row) {
+    let Row { name, victims, updates } = row;
+    let (mut chance, seed) = Chance::of(name);
+    println!("{name}: WPM_CHAOS_SEED={seed}");
     let world = World::new();
     let mut apps = Apps::start(&world);
     let mut looper = Looper::start(&world);
+    let mut late = Late::default();
+    let watchers = Watchers::start(&world);
     let mut sums = Sums::default();
     let stop = AtomicBool::new(false);
     let seconds = std::env::var("WPM_CHAOS_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SECONDS);
     let until = Instant::now() + Duration::from_secs(seconds);
 
-    let answers = std::thread::scope(|threads| {
+    let (answers, updated) = std::thread::scope(|threads| {
         let typing = threads.spawn(|| clients::busy(&world, &stop));
-        // Whatever fails, the typist is told to stop, or the scope never ends.
+        let updating = updates.then(|| threads.spawn(|| clients::update(&world, &stop, victims.is_empty())));
+        // Whatever fails, the typists are told to stop, or the scope never ends.
         let told = Told(&stop);
         while Instant::now() < until {
             apps.flood();
-            round(&world, rows, &mut chance, &mut looper, &mut sums);
+            let begun = late.start(&world);
+            round(&world, victims, &mut chance, (&mut looper, &mut late), &mut sums);
             let flooded = apps.halt();
             sums.flooded.bytes += flooded.bytes;
             sums.flooded.worst = sums.flooded.worst.max(flooded.worst);
             sums.rounds += 1;
-            if let Err(why) = check(&world, &mut apps, &mut looper) {
+            let unseen = victims.iter().any(|v| v.leaves_nobody());
+            let checked = begun
+                .and_then(|()| check(&world, &mut apps, (&mut looper, &mut late), unseen))
+                .and_then(|()| watchers.check(apps.printed()));
+            if let Err(why) = checked {
                 let journal = world.read("run/journal");
                 panic!(
-                    "{why}\n{row}, seed {seed}, {sums:?}; journal:\n{journal}the daemon's log:\n{}",
+                    "{why}\n{name}, seed {seed}, {sums:?}; journal:\n{journal}the daemon's log:\n{}",
                     world.log()
                 );
             }
         }
         drop(told);
-        typing.join().expect("no panic")
+        let updated = updating.map_or(Ok(Updates::default()), |u| u.join().expect("no panic"));
+        (typing.join().expect("no panic"), updated)
     });
-    let answers = answers.unwrap_or_else(|why| panic!("{why}\n{row}, seed {seed}"));
+    let failed = |why: String| -> ! { panic!("{why}\n{name}, seed {seed}") };
+    let (answers, updated) = (answers.unwrap_or_else(|e| failed(e)), updated.unwrap_or_else(|e| failed(e)));
+    watchers.finish().unwrap_or_else(|e| failed(e));
     println!(
-        "{row}: {} kills in {} blows, {} rounds; {} bytes printed, {} in the logs; longest write of an app \
-         {} ms; {} exits of the looper, longest until it ran again {} ms; {} commands, {} failed, slowest {} ms",
+        "{name}: {} kills in {} blows, {} updates ({} taken back or given up, slowest {} ms), {} rounds; {} \
+         bytes printed, {} in the logs; longest write of an app {} ms; {} exits of the looper, {} of them \
+         unknown, longest until it ran again {} ms; {} commands, {} failed, slowest {} ms; {} waiting starts \
+         answered, {} given up",
         sums.kills,
         sums.blows,
+        updated.done,
+        updated.failed,
+        updated.slowest.as_millis(),
         sums.rounds,
         sums.flooded.bytes,
         apps.logged(),
         sums.flooded.worst.as_millis(),
         looper.ended,
+        looper.unknown,
         looper.slowest.as_millis(),
         answers.count,
         answers.failed,
         answers.slowest.as_millis(),
+        late.answered,
+        late.given_up,
     );
+    if victims.is_empty() {
+        assert_eq!((answers.failed, late.given_up), (0, 0), "commands failed although nothing was killed");
+    }
     world.run("stop all").ok();
     apps.dead();
     looper.died();
@@ -127,7 +135,13 @@ impl Drop for Told<'_> {
 }
 
 /// Kills, and lets the looper crash, for the time of one round.
-fn round(world: &World, rows: &[Victims], chance: &mut Chance, looper: &mut Looper, sums: &mut Sums) {
+fn round(
+    world: &World,
+    rows: &[Victims],
+    chance: &mut Chance,
+    (looper, late): (&mut Looper, &mut Late),
+    sums: &mut Sums,
+) {
     let until = Instant::now() + Duration::from_millis(ROUND_MS);
     let mut next = Instant::now();
     while Instant::now() < until {
@@ -138,7 +152,7 @@ fn round(world: &World, rows: &[Victims], chance: &mut Chance, looper: &mut Loop
             looper.died();
         }
         if came {
-            looper.came(world);
+            late.meet(world.puppet(), looper, world);
         }
         if Instant::now() < next {
             continue;
@@ -146,7 +160,7 @@ fn round(world: &World, rows: &[Victims], chance: &mut Chance, looper: &mut Loop
         if chance.between(0, 3) == 0 {
             looper.crash(chance);
         }
-        let victims = chance.one_of(rows).expect("some").choose(world, chance);
+        let victims = chance.one_of(rows).map(|row| row.choose(world, chance)).unwrap_or_default();
         let killed = victims.into_iter().filter(|pid| own::kill(*pid, &world.home())).count();
         sums.kills += u64::try_from(killed).expect("few");
         sums.blows += u64::from(killed > 0);
@@ -155,8 +169,14 @@ fn round(world: &World, rows: &[Victims], chance: &mut Chance, looper: &mut Loop
 }
 
 /// Everything that must be true after a round.
-fn check(world: &World, apps: &mut Apps, looper: &mut Looper) -> Result<(), String> {
+fn check(
+    world: &World,
+    apps: &mut Apps,
+    (looper, late): (&mut Looper, &mut Late),
+    unseen: bool,
+) -> Result<(), String> {
     apps.check_logs(world)?;
+    late.finish(looper, world)?;
     looper.settle(world);
     let said = clients::limited(world, "ping")?;
     if said.0 != Some(0) {
@@ -166,7 +186,7 @@ fn check(world: &World, apps: &mut Apps, looper: &mut Looper) -> Result<(), Stri
     let pids = apps.pids();
     for entry in &list {
         if entry["name"] == "looper" {
-            looper.check(entry)?;
+            looper.check(entry, unseen)?;
             continue;
         }
         let pid = entry["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
@@ -184,27 +204,51 @@ fn check(world: &World, apps: &mut Apps, looper: &mut Looper) -> Result<(), Stri
     Ok(())
 }
 
+fn storm_of(victims: &'static [Victims; 1]) {
+    storm(Row { name: victims[0].name(), victims, updates: false });
+}
+
 #[test]
 fn the_daemon() {
-    storm("the daemon", &[Daemon]);
+    storm_of(&[Daemon]);
 }
 
 #[test]
 fn a_shim() {
-    storm("a shim", &[Shim]);
+    storm_of(&[Shim]);
 }
 
 #[test]
 fn the_keeper() {
-    storm("the keeper", &[Keeper]);
+    storm_of(&[Keeper]);
 }
 
 #[test]
 fn keeper_and_daemon() {
-    storm("keeper and daemon", &[KeeperAndDaemon]);
+    storm_of(&[KeeperAndDaemon]);
 }
 
 #[test]
 fn daemon_and_all_shims() {
-    storm("daemon and all shims", &[DaemonAndShims]);
+    storm_of(&[DaemonAndShims]);
+}
+
+#[test]
+fn keeper_and_a_shim() {
+    storm_of(&[KeeperAndShim]);
+}
+
+#[test]
+fn everything() {
+    storm_of(&[Everything]);
+}
+
+#[test]
+fn updates_alone() {
+    storm(Row { name: "updates", victims: &[], updates: true });
+}
+
+#[test]
+fn all_rows_and_updates() {
+    storm(Row { name: "all rows and updates", victims: &Victims::ALL, updates: true });
 }

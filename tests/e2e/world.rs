@@ -120,7 +120,9 @@ impl World {
         args.extend(options.split_whitespace().map(str::to_owned));
         args.extend(["--".to_owned(), name.to_owned()]);
         self.wpm(args).ok();
-        (0..instances).map(|_| self.puppet()).collect()
+        let puppets: Vec<Puppet> = (0..instances).map(|_| self.puppet()).collect();
+        assert!(puppets.iter().all(|p| p.name == name), "others came: {puppets:?}");
+        puppets
     }
 
     /// Waits for the next puppet to report.
@@ -135,7 +137,8 @@ impl World {
         let mut words = hello.split_whitespace().skip(1);
         let pid = words.next().and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("hello? {hello:?}"));
         let index = words.next().unwrap_or("-").to_owned();
-        Puppet { pid, index, reader, line }
+        let name = words.next().unwrap_or("-").to_owned();
+        Puppet { pid, index, name, reader, line }
     }
 
     #[track_caller]
@@ -219,9 +222,12 @@ pub(crate) fn said(output: &Output) -> Said {
 }
 
 /// One running puppet.
+#[derive(Debug)]
 pub(crate) struct Puppet {
     pub(crate) pid: i32,
     pub(crate) index: String,
+    /// Its first argument.
+    pub(crate) name: String,
     reader: BufReader<UnixStream>,
     pub(crate) line: UnixStream,
 }

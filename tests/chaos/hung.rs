@@ -1,0 +1,90 @@
+//! Processes of wpm that are stopped, not killed: nobody's app notices, and who asks is told.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::clients::{limited, typed};
+use crate::own::{self, Role};
+use crate::world::{World, await_text};
+
+fn send(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("it is there");
+}
+
+fn the(world: &World, role: Role) -> i32 {
+    *own::all(&world.home()).get(&role).and_then(|pids| pids.first()).expect("one of them")
+}
+
+#[test]
+fn a_stopped_daemon_is_replaced_and_every_client_is_answered() {
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    for round in 0..2 {
+        let daemon = the(&world, Role::Daemon);
+        send(daemon, Signal::STOP);
+        let began = Instant::now();
+        // Those that come while it hangs all get their answer from its successor.
+        let clients: Vec<_> =
+            ["jlist", "ping", "restart rock", "list"].iter().map(|line| typed(&world, line)).collect();
+        for client in clients {
+            let said = client.and_then(|client| client.wait(&world)).expect("it ends");
+            assert_eq!(said.0, Some(0), "{}", said.1);
+            assert!(said.1.contains("the daemon does not answer"), "{}", said.1);
+        }
+        println!("a stopped daemon: every client answered after {} ms", began.elapsed().as_millis());
+        assert_ne!(the(&world, Role::Daemon), daemon, "it was replaced");
+        // Restarted once, however often the request was sent.
+        p.dead();
+        p = world.puppet();
+        let entry = &world.jlist()[0];
+        assert_eq!((&entry["pid"], &entry["pm2_env"]["restart_time"]), (&p.pid.into(), &(round + 1).into()));
+    }
+    assert!(world.log().contains("does not answer"), "{}", world.log());
+    assert_eq!(p.tell("print on"), "done");
+}
+
+#[test]
+fn a_stopped_keeper_hinders_nobody_but_new_apps_until_it_goes_on() {
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    let keeper = the(&world, Role::Keeper);
+    send(keeper, Signal::STOP);
+    assert_eq!(p.tell("print while it is stopped"), "done");
+    await_text(&world.home().join("logs/rock-out.log"), "while it is stopped");
+    assert_eq!(world.jlist()[0]["pid"], p.pid);
+    world.run("stop rock").ok();
+    p.dead();
+    let start = typed(&world, "start rock").expect("typed");
+    assert_eq!(limited(&world, "jlist").expect("ends").0, Some(0), "others are answered meanwhile");
+    send(keeper, Signal::CONT);
+    assert_eq!(start.wait(&world).expect("ends").0, Some(0));
+    let p = world.puppet();
+    assert_eq!((world.jlist()[0]["pid"].as_i64(), the(&world, Role::Keeper)), (Some(p.pid.into()), keeper));
+}
+
+#[test]
+fn a_stopped_shim_hinders_its_own_app_only() {
+    let world = World::new();
+    let mut p = world.start("rock", "", 1).remove(0);
+    let shim = the(&world, Role::Shim);
+    let mut other = world.start("other", "", 1).remove(0);
+    send(shim, Signal::STOP);
+    // It is held back only once its pipe is full.
+    assert_eq!(p.tell("print while it is stopped"), "done");
+    assert_eq!(other.tell("print as ever"), "done");
+    await_text(&world.home().join("logs/other-out.log"), "as ever");
+    let began = Instant::now();
+    assert_eq!(world.jlist().len(), 2);
+    world.run("restart other").ok();
+    other.dead();
+    let other = world.puppet();
+    assert!(began.elapsed() < Duration::from_secs(20), "others are not delayed");
+    let stop = typed(&world, "stop rock").expect("typed");
+    assert_eq!(world.jlist().len(), 2);
+    send(shim, Signal::CONT);
+    await_text(&world.home().join("logs/rock-out.log"), "while it is stopped");
+    assert_eq!(stop.wait(&world).expect("ends").0, Some(0));
+    p.dead();
+    assert_eq!(world.jlist()[1]["pid"], other.pid);
+}
