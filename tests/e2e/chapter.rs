@@ -319,6 +319,8 @@ fn python_servers_take_the_socket_that_wpm_holds() {
         different(4, || instance(port));
         under_load(|| get(port), chapter.world.command(["reload", server, "--silent"]));
         different(4, || instance(port));
+        // gunicorn has a socket of its own to be controlled by: that is not what it is for.
+        assert_eq!(chapter.run(&format!("pick {server}")).ok().out.trim(), listen);
         chapter.wpm(["delete", server], &[]).ok();
     }
 }

@@ -159,6 +159,9 @@ fn several_sockets_are_handed_down_and_closed_with_the_app() {
     };
     assert!(by_path().is_ok());
     ask(port + 1);
+    let described = world.run("describe srv").ok().out;
+    let shown = format!("on 127.0.0.1:{port}, 127.0.0.1:{}, unix:{}", port + 1, path.display());
+    assert!(described.contains(&shown), "{described}");
 
     // Another address in the place of one of them: it is open when the command returns, the old one is not.
     write(port + 2);

@@ -63,7 +63,7 @@ impl Daemon {
             last_ran_ms: i.last_uptime.map(|up| up.0),
             on_clock: spec_is_job && i.is_finished(),
             restart_in_ms,
-            ports: run.map_or_else(Vec::new, |r| self.clusters.addresses(r.id)),
+            ports: run.map_or_else(Vec::new, |r| self.clusters.addresses(&app.spec, r.id)),
             said: run.and_then(|r| self.runs.get(&r.id)).and_then(|held| held.words.shown()),
             log_errno: i.log_errno,
             log_dropped: i.log_dropped,

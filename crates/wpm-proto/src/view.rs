@@ -46,7 +46,8 @@ pub struct InstanceView {
     pub on_clock: bool,
     /// Milliseconds until the next restart, while one is waited for.
     pub restart_in_ms: Option<u64>,
-    /// Addresses on which it said that it listens (cluster workers).
+    /// Addresses that it was handed (`--listen`), and those on which it says that it listens (cluster workers):
+    /// `PORT`, `HOST:PORT`, `udp:…` or `unix:PATH`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
     /// What it says of itself at `NOTIFY_SOCKET`: `reloading`, or its status.

@@ -16,12 +16,13 @@ use crate::context::list;
 use crate::failure::{Code, Failure};
 use crate::render::escape;
 
-/// An address that can be connected to.
+/// An address that can be connected to: the first that wpm was told of, else the lowest port that the kernel
+/// knows of, else the first path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum At {
-    /// The lowest port that an instance listens on.
+    /// TCP.
     Tcp(SocketAddr),
-    /// The first path, where it has no port.
+    /// A path.
     Unix(String),
 }
 
@@ -114,15 +115,16 @@ fn of(app: &AppView, survey: &Survey<'_>) -> Vec<Reached> {
         .filter_map(|instance| {
             let Sockets { listening, paths, connections } =
                 sockets.get(&instance.id).cloned().unwrap_or_default();
-            let tcp = listening.first().copied().map(|address| At::Tcp(connectable(address)));
-            let at = tcp.or_else(|| shared(instance)).or_else(|| paths.into_iter().next().map(At::Unix))?;
+            // What wpm knows by itself is what it is for; an app may listen at more (to be controlled, say).
+            let found = || listening.first().copied().map(|address| At::Tcp(connectable(address)));
+            let at = told(instance).or_else(found).or_else(|| paths.into_iter().next().map(At::Unix))?;
             Some(Reached { id: instance.id, index: instance.index, at, connections })
         })
         .collect()
 }
 
-/// What a worker of a cluster shares with the others: an address, a port on every one, or a path.
-fn shared(instance: &InstanceView) -> Option<At> {
+/// What an instance was handed, or a worker of a cluster tells: an address, a port on every one, or a path.
+fn told(instance: &InstanceView) -> Option<At> {
     instance.ports.iter().find_map(|text| {
         let every = || Some(SocketAddr::from((Ipv4Addr::LOCALHOST, text.parse().ok()?)));
         match text.strip_prefix("unix:") {

@@ -1,4 +1,5 @@
-// Connects a client to each address; lets each say something and waits until all have heard it.
+// Connects a client to each address; lets each say something and waits until all have heard it. It is
+// said again until then: an instance that has just come up takes clients before redis knows of it.
 // node broadcast.js TRANSPORTS ADDRESS...
 const io = require('socket.io-client');
 
@@ -10,7 +11,7 @@ const connected = clients.map((client) => new Promise((done) => client.on('conne
 const give_up = setTimeout(() => {
   console.error(`connected: ${clients.map((client) => client.connected)}`);
   process.exit(1);
-}, 20000);
+}, 60000);
 
 Promise.all(connected).then(async () => {
   for (const [speaker, client] of clients.entries()) {
@@ -18,8 +19,11 @@ Promise.all(connected).then(async () => {
     const heard = clients.map((listener) => new Promise((done) => {
       listener.on('said', (said) => said.startsWith(words) && done(said));
     }));
-    client.emit('say', words);
+    const say = () => client.emit('say', words);
+    const again = setInterval(say, 500);
+    say();
     console.log((await Promise.all(heard))[0]);
+    clearInterval(again);
   }
   clearTimeout(give_up);
   process.exit(0);

@@ -87,6 +87,14 @@ pub(super) fn of(spec: &Spec) -> impl Iterator<Item = Listen> + '_ {
     spec.listen.iter().filter_map(|text| text.parse().ok())
 }
 
+/// An address as those who look see it; paths are absolute.
+pub(super) fn shown(listen: &Listen, cwd: &str) -> String {
+    match to_bind(listen, cwd) {
+        BindTo::Path { path, .. } => format!("unix:{path}"),
+        _ => listen.to.to_string(),
+    }
+}
+
 /// The keeper's name for a socket: the same in every daemon, whatever stands beside it.
 pub(super) fn listen_key(app: &str, listen: &Listen) -> u64 {
     key(app, LISTEN_MARK | (key(&listen.to.to_string(), 0) >> LISTENER_BITS & (LISTEN_MARK - 1)))

@@ -110,10 +110,14 @@ impl Clusters {
         cluster.is_some_and(|cluster| cluster.channels.contains_key(&run))
     }
 
-    /// Where the instance of a run listens.
-    pub(crate) fn addresses(&self, run: RunId) -> Vec<String> {
-        let Some(cluster) = self.runs.get(&run).and_then(|app| self.apps.get(app)) else { return vec![] };
-        cluster.primary.addresses(Run(run.0)).iter().map(ToString::to_string).collect()
+    /// Where the instance of a run listens: what it was handed, and what it says as a worker.
+    pub(crate) fn addresses(&self, spec: &Spec, run: RunId) -> Vec<String> {
+        let mut all: Vec<String> = listen::of(spec).map(|listen| listen::shown(&listen, &spec.cwd)).collect();
+        if let Some(cluster) = self.runs.get(&run).and_then(|app| self.apps.get(app)) {
+            let told = cluster.primary.addresses(Run(run.0));
+            all.extend(told.iter().map(ToString::to_string).filter(|text| !text.starts_with("fd:")));
+        }
+        all
     }
 
     /// Everything that is held, for the next keeper.

@@ -82,13 +82,17 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
-/// Adds the ports that the kernel knows of to those that workers of a cluster have told.
+/// Adds what the kernel knows of to what wpm was told.
 fn add_ports(apps: &mut [AppView], sockets: &HashMap<u32, Sockets>) {
     for instance in apps.iter_mut().flat_map(|app| &mut app.instances) {
-        if let Some(own) = sockets.get(&instance.id).filter(|_| instance.ports.is_empty()) {
-            instance.ports = own.listening.iter().map(ToString::to_string).collect();
-            instance.ports.extend(own.paths.iter().map(|path| format!("unix:{path}")));
-        }
+        let Some(own) = sockets.get(&instance.id) else { continue };
+        let port = |text: &String| text.rsplit(':').next().and_then(|port| port.parse().ok());
+        let told: Vec<u16> = instance.ports.iter().filter_map(port).collect();
+        let more = own.listening.iter().filter(|address| !told.contains(&address.port()));
+        let mut more: Vec<String> = more.map(ToString::to_string).collect();
+        more.extend(own.paths.iter().map(|path| format!("unix:{path}")));
+        more.retain(|text| !instance.ports.contains(text));
+        instance.ports.append(&mut more);
     }
 }
 
