@@ -42,7 +42,8 @@ pub(super) fn listening(
         return HashMap::new();
     }
     let Some(sockets) = diag::listening() else { return HashMap::new() };
-    let now: HashMap<u64, SocketAddr> = sockets.into_iter().collect();
+    let now: HashMap<u64, SocketAddr> =
+        sockets.into_iter().map(|socket| (socket.inode, socket.local)).collect();
     let before = Known::load(home);
     let fresh = now.keys().any(|inode| !before.seen.contains(inode));
     let mut known = Known { seen: now.keys().copied().collect(), own: HashMap::new() };

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use wpm_proto::view::InstanceView;
 
+use super::diag;
+
 /// What an instance has open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sockets {
@@ -39,10 +41,12 @@ pub(super) fn of_trees<'a>(
 ) -> HashMap<u32, Sockets> {
     // Apps of one machine may live in network namespaces of their own; most do not.
     let mut tables: HashMap<Option<std::path::PathBuf>, Vec<Entry>> = HashMap::new();
+    let own = std::fs::read_link("/proc/self/ns/net").ok();
     trees
         .map(|(instance, pids)| {
             let namespace = std::fs::read_link(format!("/proc/{}/ns/net", instance.pid)).ok();
-            let entries = tables.entry(namespace).or_insert_with(|| entries(instance.pid));
+            let is_own = namespace == own;
+            let entries = tables.entry(namespace).or_insert_with(|| entries(instance.pid, is_own));
             let open: HashSet<u64> = pids.into_iter().flat_map(inodes).collect();
             (instance.id, of(entries, &open, &told(instance)))
         })
@@ -79,12 +83,20 @@ fn of(entries: &[Entry], open: &HashSet<u64>, told: &[u16]) -> Sockets {
     Sockets { listening, paths, connections: u64::try_from(connections).unwrap_or(u64::MAX) }
 }
 
-fn entries(pid: i32) -> Vec<Entry> {
+/// What is open where a process is; `own`: it is the namespace of this process, too.
+fn entries(pid: i32, own: bool) -> Vec<Entry> {
     let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
-    let mut all: Vec<Entry> = ["tcp", "tcp6"]
-        .iter()
-        .flat_map(|name| table(name).lines().filter_map(entry).collect::<Vec<_>>())
-        .collect();
+    let told = Some(own).filter(|own| *own).and_then(|_| diag::open());
+    let mut all: Vec<Entry> = match told {
+        Some(sockets) => sockets
+            .into_iter()
+            .map(|it| Entry { local: Local::Tcp(it.local), listens: it.listens, inode: it.inode })
+            .collect(),
+        None => ["tcp", "tcp6"]
+            .iter()
+            .flat_map(|name| table(name).lines().filter_map(entry).collect::<Vec<_>>())
+            .collect(),
+    };
     all.extend(table("unix").lines().filter_map(unix_entry));
     all
 }
@@ -204,7 +216,7 @@ mod tests {
         let _client = std::os::unix::net::UnixStream::connect(&path).expect("connected");
         let (_served, _) = listener.accept().expect("accepted");
         let pid = i32::try_from(std::process::id()).expect("a pid");
-        let found = of(&entries(pid), &inodes(pid).into_iter().collect(), &[]);
+        let found = of(&entries(pid, false), &inodes(pid).into_iter().collect(), &[]);
         let path = path.to_str().expect("utf-8").to_owned();
         assert!(found.paths.contains(&path) && found.connections >= 1, "{found:?}");
     }
@@ -216,9 +228,11 @@ mod tests {
         let _client = std::net::TcpStream::connect(address).expect("connected");
         let (_served, _) = listener.accept().expect("accepted");
         let pid = i32::try_from(std::process::id()).expect("a pid");
-        let entries = entries(pid);
-        let found = of(&entries, &inodes(pid).into_iter().collect(), &[]);
-        assert!(found.listening.contains(&address), "{found:?}");
-        assert!(found.connections >= 1, "{found:?}");
+        let entries = entries(pid, false);
+        for entries in [entries, self::entries(pid, true)] {
+            let found = of(&entries, &inodes(pid).into_iter().collect(), &[]);
+            assert!(found.listening.contains(&address), "{found:?}");
+            assert!(found.connections >= 1, "{found:?}");
+        }
     }
 }
