@@ -128,6 +128,9 @@ fn a_hundred_instances_live_and_die_together() {
     let world = World::new();
     let puppets = world.start("hundred", "-i 100", 100);
     assert_eq!(world.statuses(), vec!["online"; 100]);
+    let listed = world.run("list").ok().out;
+    assert!(listed.lines().count() == 2 && listed.contains("0-99") && listed.contains("100/100"), "{listed}");
+    assert_eq!(world.run("list --instances").ok().out.lines().count(), 101);
     world.run("restart hundred").ok();
     puppets.into_iter().for_each(crate::world::Puppet::dead);
     let puppets: Vec<_> = (0..100).map(|_| world.puppet()).collect();

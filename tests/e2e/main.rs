@@ -10,6 +10,7 @@ mod chapter;
 mod cluster;
 mod config;
 mod depends;
+mod doctor;
 mod environment;
 mod events;
 mod exhausted;

@@ -19,6 +19,27 @@ fn both_streams_are_captured_byte_for_byte() {
 }
 
 #[test]
+fn binary_output_at_full_speed_is_whole_over_rotations() {
+    const BYTES: usize = 40 << 20;
+    let world = World::new();
+    let mut p = world.start("blob", "", 1).remove(0);
+    assert_eq!(p.tell(&format!("bytes {BYTES}")), "done");
+    p.exit(0);
+    let _again = world.puppet();
+    let mut files: Vec<_> = std::fs::read_dir(world.home().join("logs"))
+        .expect("logs")
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().contains("blob-out"))
+        .collect();
+    // By the time in the name; the one that is written now comes last.
+    files.sort_by_key(|path| (path.ends_with("blob-out.log"), path.clone()));
+    assert!(files.len() > 3, "{files:?}");
+    let total: u64 = files.iter().map(|file| std::fs::metadata(file).expect("there").len()).sum();
+    assert_eq!(total, BYTES as u64);
+}
+
+#[test]
 fn rotation_loses_no_line_and_cuts_none() {
     let world = World::new();
     let mut p = world.start("fast", "--log-max-size 100K", 1).remove(0);
@@ -58,6 +79,10 @@ fn a_cron_rule_rotates_between_lines() {
     assert_eq!(std::fs::read_to_string(logs.join(rotated)).expect("a log"), "before\n");
     assert_eq!(p.tell("print after"), "done");
     await_text(&logs.join("clock-out.log"), "after");
+    let said = world.run("logs clock --out --raw --nostream").ok();
+    assert_eq!(said.out, "before\nafter\n", "what was rotated still belongs to the last lines");
+    let said = world.run("logs clock --out --raw --nostream --lines 1").ok();
+    assert_eq!(said.out, "after\n");
     world.wpm(["start", "/bin/true", "--name", "bad", "--log-rotate-interval", "soon"]).fails(6);
 }
 

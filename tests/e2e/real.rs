@@ -102,6 +102,34 @@ fn a_quoted_command_line_is_run_by_a_shell() {
 }
 
 #[test]
+fn a_shell_script_that_ignores_every_polite_signal_is_stopped_with_all_that_it_began() {
+    let world = World::new();
+    let script = write(
+        world.dir.path().join("stubborn.sh"),
+        "trap '' INT TERM HUP\necho \"here with $1 in $PWD\"\nfor i in 1 2 3; do (setsid sh -c 'sleep 1000' &); done\n\
+         env -i setsid sleep 1000 &\necho all begun\nwhile :; do sleep 1000; done\n",
+        0o644,
+    );
+    world.wpm(["start", script.to_str().expect("utf-8"), "--kill-timeout", "200", "--", "an argument"]).ok();
+    let log = world.home().join("logs/stubborn-out.log");
+    await_log(&log, "all begun");
+    assert!(world.read("logs/stubborn-out.log").contains("here with an argument in "));
+    let running = world.run("list --json").ok().json();
+    assert!(running["apps"][0]["instances"][0]["processes"].as_u64().is_some_and(|n| n > 3), "{running}");
+    world.run("stop stubborn").ok();
+    assert_eq!(world.statuses(), ["stopped"]);
+    let listed = world.run("list").ok().out;
+    assert!(listed.contains("SIGKILL"), "{listed}");
+    let left: Vec<i32> = world.processes().into_iter().filter(|pid| is_a(*pid, "sleep")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Whether a process has this name.
+fn is_a(pid: i32, name: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+}
+
+#[test]
 fn prettylist_is_what_node_makes_of_jlist() {
     let world = World::new();
     let mut args = vec!["start".to_owned(), "/bin/sleep".to_owned(), "--name".into(), "it's".into()];

@@ -47,6 +47,29 @@ fn bad_frames_cost_their_sender_the_connection_and_nothing_else() {
 }
 
 #[test]
+fn a_client_that_asks_and_does_not_read_is_dropped_and_nobody_else_notices() {
+    use wpm_proto::frame;
+    let world = World::new();
+    let _p = world.start("web", "", 1);
+    let mut deaf = UnixStream::connect(world.home().join("wpm.sock")).expect("connects");
+    deaf.set_write_timeout(Some(std::time::Duration::from_secs(30))).expect("a deadline");
+    let hello = format!(r#"{{"contract":{},"version":"test"}}"#, wpm_proto::CONTRACT);
+    deaf.write_all(&frame::encode(hello.as_bytes()).expect("short")).expect("taken");
+    let ends = (0_u32..1_000_000).find_map(|id| {
+        let list = format!(r#"{{"id":{id},"op":{{"type":"list","targets":[],"detail":true}}}}"#);
+        deaf.write_all(&frame::encode(list.as_bytes()).expect("short")).err()
+    });
+    let kind = ends.expect("its requests are not taken for ever").kind();
+    assert!(
+        [std::io::ErrorKind::BrokenPipe, std::io::ErrorKind::ConnectionReset].contains(&kind),
+        "{kind:?}; {}",
+        world.log()
+    );
+    assert_eq!(world.statuses(), ["online"]);
+    assert!(world.log().contains("does not read"), "{}", world.log());
+}
+
+#[test]
 fn the_home_is_private() {
     let world = World::new();
     let _p = world.start("web", "", 1);

@@ -69,6 +69,9 @@ impl Daemon {
             })
             .collect();
         if apps.is_empty() {
+            if remarks.is_empty() {
+                remarks.push("nothing to resurrect: every app that was saved is in the list".into());
+            }
             return Some(Body::Outcomes { outcomes: vec![], remarks });
         }
         self.command(session, request, Command::Start(Start { apps, force: false }), wait, remarks);

@@ -5,6 +5,7 @@
 mod find;
 mod follow;
 mod merge;
+pub mod older;
 mod rotated;
 mod stamp;
 mod tail;

@@ -31,7 +31,8 @@ pub(super) fn next_after(log: &Path, after: &Age) -> Option<PathBuf> {
         .map(|(_, path)| path)
 }
 
-fn age(name: &str, log: &Path) -> Option<Age> {
+/// The age that a name tells; `None` where it is not one of a rotated file of `log`.
+pub(super) fn age(name: &str, log: &Path) -> Option<Age> {
     let rest = name.strip_prefix(log.file_stem()?.to_str()?)?.strip_prefix("__")?;
     let middle = match log.extension() {
         Some(extension) => rest.strip_suffix(extension.to_str()?)?.strip_suffix('.')?,

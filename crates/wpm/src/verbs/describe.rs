@@ -213,7 +213,10 @@ fn of_instance(instance: &InstanceView, usage: &Usages, now: u64, look: Look) ->
     let mut parts = vec![format!("{} {}", glyph(health(instance), look), instance.status)];
     if instance.pid > 0 {
         parts.push(format!("pid {}", instance.pid));
-        parts.push(format!("up {}", show_duration(now.saturating_sub(instance.started_ms))));
+        // Not while it is held at its gate: then it has not begun.
+        if instance.started_ms > 0 {
+            parts.push(format!("up {}", show_duration(now.saturating_sub(instance.started_ms))));
+        }
     }
     if let Some(used) = usage.get(&instance.id) {
         let processes = if used.processes == 1 { "" } else { " in its processes" };
@@ -276,5 +279,19 @@ mod tests {
             "{hidden}"
         );
         assert!(environment(&spec, true).contains("TOKEN=s3cret"));
+    }
+
+    #[test]
+    fn what_has_not_begun_has_no_uptime() {
+        let at_gate: InstanceView = serde_json::from_value(serde_json::json!({
+            "id": 0, "index": 0, "pid": 9, "start_time": 1, "shim_pid": 1, "status": "launching", "reason": null,
+            "restarts": 1, "unstable": 1, "started_ms": 0, "created_ms": 0, "last_exit": null,
+            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
+            "log_file": null, "pid_file": ""
+        }))
+        .expect("complete");
+        let look = Look { width: 120, utf8: true };
+        let text = of_instance(&at_gate, &Usages::new(), 1_769_853_600_000, look);
+        assert!(text.contains("pid 9 · 1 restart") && !text.contains("up "), "{text}");
     }
 }

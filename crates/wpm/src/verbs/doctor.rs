@@ -74,6 +74,12 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     } else {
         let text: String = findings.iter().map(line).collect();
         output::data(&text)?;
+        let bad = findings.iter().filter(|finding| finding.verdict != Verdict::Good).count();
+        context.note(&match bad {
+            0 => "all is well".to_owned(),
+            1 => "one thing to look at".to_owned(),
+            bad => format!("{bad} things to look at"),
+        });
     }
     Ok(if worst_is_bad { ExitCode::Failed } else { ExitCode::Ok })
 }

@@ -37,6 +37,7 @@ pub(super) fn all(context: &mut Context) -> Vec<Finding> {
     findings.push(of_home(&home));
     findings.extend(socket(&home));
     findings.extend(daemon(context, &home));
+    findings.extend(put_aside(&home));
     findings.push(open_files());
     findings.extend(room(&home));
     findings.extend(inotify());
@@ -86,7 +87,10 @@ fn socket(home: &Home) -> Option<Finding> {
 fn daemon(context: &mut Context, home: &Home) -> Vec<Finding> {
     let mut client = match context.running_daemon() {
         Ok(Some(client)) => client,
-        Ok(None) => return vec![Finding::good("the daemon is not running; the next command starts it")],
+        Ok(None) => {
+            let sound = || Finding::good("the daemon is not running; the next command starts it");
+            return vec![last_error(home).unwrap_or_else(sound)];
+        }
         Err(failure) => {
             let mut findings = vec![Finding::bad(failure.message(), "look at its log, `wpm env` says where")];
             findings.extend(short_of(home));
@@ -117,6 +121,34 @@ fn short_of(home: &Home) -> Vec<Finding> {
     both.into_iter().filter_map(|(whose, path)| descriptors(whose, descriptors_of(pid(path)?))).collect()
 }
 
+/// Why a daemon that is not there could not come up, where its last words were an error.
+fn last_error(home: &Home) -> Option<Finding> {
+    let log = fs::File::open(home.daemon_log()).ok()?;
+    let line = wpm_client::logs::tail(&log, 0, 1).ok()?.lines.pop()?;
+    let line = escape::line(&line);
+    let (_, why) = line.split_once(" ERROR ")?;
+    let text = format!("the daemon is not running; the last that it said was: {why}");
+    Some(Finding::bad(text, format!("the rest stands in {}", home::shorten(&home.daemon_log()))))
+}
+
+/// State files that could not be read and were put aside: somebody should look at them.
+fn put_aside(home: &Home) -> Vec<Finding> {
+    let entries = home.path().read_dir().into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.contains(".json.") && name.contains("corrupt-"))
+        .collect();
+    names.sort_unstable();
+    let finding = |name: String| {
+        let path = home::shorten(&home.path().join(name));
+        Finding::doubtful(
+            format!("{path} could not be read and was put aside; the last good list was used"),
+            "look whether an app is missing in `wpm list`, then delete the file",
+        )
+    };
+    names.into_iter().map(finding).collect()
+}
+
 fn of_daemon(daemon: &DaemonView) -> Vec<Finding> {
     let own = env!("CARGO_PKG_VERSION");
     let name = format!("daemon {}, pid {}, keeper {}", daemon.version, daemon.pid, daemon.keeper_pid);
@@ -125,7 +157,7 @@ fn of_daemon(daemon: &DaemonView) -> Vec<Finding> {
     } else {
         Finding::doubtful(
             format!("{name}, but this is wpm {own}"),
-            "`wpm kill` and a start take up the new one",
+            "`wpm update` lets the daemon become it; no app is touched",
         )
     }];
     if daemon.starts > 1 {

@@ -3,7 +3,7 @@
 //! Asks the daemon if it is up, else the disk. Invariant: a file that is shown once stays, whatever
 //! happens to its app.
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use wpm_client::logs::{self as files, Line, Source, Tail};
 use wpm_client::{Client, Options, Start, saved_apps};
@@ -187,10 +187,7 @@ pub(super) fn tails(
             starts.push(0);
             continue;
         };
-        let changed = file.metadata().and_then(|data| data.modified()).ok();
-        let changed =
-            changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-        let changed = i64::try_from(changed.as_millis()).unwrap_or(i64::MAX);
+        let changed = file.metadata().map_or(0, |data| modified(&data));
         // What is filtered is read whole, or too little would be left.
         let read = if logs.grep.is_some() || logs.since.is_some() { usize::MAX } else { count };
         let Tail { mut lines, partial, end } = files::tail(&file, 0, read)?;
@@ -198,11 +195,27 @@ pub(super) fn tails(
             lines.push(partial);
         }
         starts.push(end);
-        if let Some(since) = logs.since {
-            lines = newer(lines, since, changed);
-        }
-        if let Some(pattern) = &logs.grep {
-            lines.retain(|line| pattern.is_match(line));
+        let chosen = |mut lines: Vec<Vec<u8>>, changed: i64| {
+            if let Some(since) = logs.since {
+                lines = newer(lines, since, changed);
+            }
+            if let Some(pattern) = &logs.grep {
+                lines.retain(|line| pattern.is_match(line));
+            }
+            lines
+        };
+        lines = chosen(lines, changed);
+        // What stood in the file before it was rotated belongs to what was said last.
+        for path in files::older::rotated(&source.path) {
+            let changed = fs::metadata(&path).map_or(0, |data| modified(&data));
+            if lines.len() >= count || logs.since.is_some_and(|since| changed < since) {
+                break;
+            }
+            // One that is removed or packed meanwhile is left out.
+            let Ok(older) = files::older::lines(&path) else { continue };
+            let mut older = chosen(older, changed);
+            older.append(&mut lines);
+            lines = older;
         }
         lines.drain(..lines.len().saturating_sub(count));
         piles.push((position, lines, changed));
@@ -211,6 +224,12 @@ pub(super) fn tails(
     let lines: Vec<Line> = files::merge(piles);
     printer.print(sources, &lines, None)?;
     Ok(starts)
+}
+
+/// When a file was written last, in milliseconds since 1970.
+fn modified(data: &fs::Metadata) -> i64 {
+    let at = data.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    i64::try_from(at.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The lines from the first that is new enough on. Lines without a time go with the one before.
