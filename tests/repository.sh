@@ -25,7 +25,7 @@ check() { # what must be true, command...
     fi
 }
 
-rust_files() { find crates tests -name '*.rs' -not -path '*/target/*' | sort; }
+rust_files() { find crates tests -name '*.rs' | sort; }
 pages() { find . -name '*.md' -not -path './target/*' -not -path '*/node_modules/*' | sort; }
 
 readme_is_short() {
@@ -157,7 +157,9 @@ keys_are_documented() {
     { sed -n '/^pub(super) const KEYS/,/^];/p' "$source" | tr '\n' ' ' | grep -oE '&\[[^]]*\]'
       sed -n '/^pub(super) const KEPT/,/^];/p' "$source"
     } | grep -oE '"[a-z0-9_]+"' | tr -d '"' | grep -vx max | while read -r key; do
-        grep -qF "\`$key\`" docs/configuration.md || echo "docs/configuration.md lacks $key"
+        for page in docs/configuration.md docs/pm2.md; do
+            grep -qF "\`$key\`" "$page" || echo "$page lacks $key"
+        done
     done
 }
 
@@ -187,7 +189,7 @@ check "crates depend on each other as docs/architecture.md says" crates_depend_a
 check "links in the documentation lead to files" links_lead_somewhere
 check "docs/exit-codes.md has every exit code" exit_codes_are_documented
 check "docs/environment.md has every variable" variables_are_documented
-check "docs/configuration.md has every key of an app file" keys_are_documented
+check "docs/configuration.md and docs/pm2.md have every key of an app file" keys_are_documented
 check "docs/reliability.md and docs/pm2.md name tests that exist" named_tests_exist
 check "docs/home.md has every file of a home" home_is_documented
 check "docs/dependencies.md has a reason for every dependency" dependencies_are_argued

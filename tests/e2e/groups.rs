@@ -97,6 +97,39 @@ fn a_run_has_a_group_of_its_own_where_one_was_delegated() {
     assert_eq!(group.runs(), 0, "groups go with their runs");
 }
 
+#[test]
+fn limits_of_an_app_are_set_before_it_runs() {
+    let Some(group) = Delegated::new("limits") else { return };
+    let there = std::fs::read_to_string(group.0.join("cgroup.controllers")).unwrap_or_default();
+    let has = |wanted: &str| there.split_ascii_whitespace().any(|name| name == wanted);
+    let world = World::new();
+    let mut p = group.start(&world, "--memory-max 64M --cpu-max 1.5 --no-autorestart");
+    let own = folder_of(&p.pid.to_string()).expect("in a group");
+    let limit = |file: &str| std::fs::read_to_string(own.join(file)).unwrap_or_default().trim().to_owned();
+    if has("cpu") {
+        assert_eq!(limit("cpu.max"), "150000 100000");
+    }
+    if has("memory") {
+        assert_eq!(limit("memory.max"), "67108864");
+        drop(std::fs::write(own.join("memory.swap.max"), "0"));
+        assert!(p.order("eat 200"));
+        p.dead();
+        crate::world::await_text(&world.home().join("daemon.log"), "OutOfMemory");
+    } else {
+        not_shown("the memory controller is not in this hierarchy");
+    }
+}
+
+#[test]
+fn limits_that_have_no_effect_are_said() {
+    let world = World::new();
+    let said = world.run("start sleep --memory-max 64M --cpu-max 50% -- 1000").ok();
+    for word in ["memory", "cpu"] {
+        assert!(said.err.contains(&format!("sleep: `{word}_max` has no effect")), "{}", said.err);
+    }
+    world.run("start sleep --name other --cpu-max lots -- 1000").fails(2);
+}
+
 fn is_wpm(pid: i32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     ["__keeper", "__daemon", "__shim"].iter().any(|w| String::from_utf8_lossy(&line).contains(w))

@@ -210,6 +210,10 @@ pub struct Spec {
     pub nice: i32,
     /// Limit of open files, soft; `None` = what wpm was started with.
     pub max_open_files: Option<u64>,
+    /// Bytes that its control group may use; the kernel ends what takes more.
+    pub memory_max: Option<u64>,
+    /// CPU time that its control group may use, in hundredths of one CPU.
+    pub cpu_max: Option<u32>,
     /// Further limits of the kernel.
     pub limits: BTreeMap<Resource, ResourceLimit>,
     /// Version that the app's package file names, for display.
@@ -294,6 +298,8 @@ impl Spec {
             umask: None,
             nice: 0,
             max_open_files: None,
+            memory_max: None,
+            cpu_max: None,
             limits: BTreeMap::new(),
             version: None,
             username: String::new(),

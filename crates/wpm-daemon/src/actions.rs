@@ -178,7 +178,7 @@ impl Daemon {
         let index = self.core.instance(instance).map_or(0, |i| i.index);
         let mut described = launch::describe(&self.home, &app.spec, index, instance, run, self.settings.log)?;
         described.log.shared |= shared;
-        described.group = self.control_group(run);
+        described.group = self.control_group(run, &app.spec);
         let sockets = self
             .listen_sockets(&app)
             .map_err(|e| CannotLaunch { stage: "binding the shared port", errno: e.raw_os_error() })?;

@@ -186,6 +186,8 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         umask,
         nice,
         max_open_files,
+        memory_max,
+        cpu_max,
         limits: _,
         version,
         username,
@@ -267,6 +269,8 @@ fn with_parsed(app: AppSpec, parsed: Parsed, defaults: Defaults) -> Spec {
         umask,
         nice,
         max_open_files,
+        memory_max,
+        cpu_max,
         limits,
         version,
         username,
@@ -349,6 +353,8 @@ pub(crate) fn app_spec(spec: &Spec) -> AppSpec {
         umask: s.umask,
         nice: s.nice,
         max_open_files: s.max_open_files,
+        memory_max: s.memory_max,
+        cpu_max: s.cpu_max,
         limits: s.limits.into_iter().map(|(it, limit)| (it.as_str().to_owned(), limit.to_string())).collect(),
         version: s.version,
         username: s.username,
@@ -369,7 +375,7 @@ macro_rules! same_fields {
             max_memory_restart, kill_signal, kill_timeout_ms, treekill, shutdown_with_message,
             out_file, error_file, log_file, merge_logs, disable_logs, log_json, log_date_format,
             log_max_size, log_retain, log_compress, log_rotate_interval, pid_file, cron_restart, schedule, schedule_overlap, watch,
-            ignore_watch, watch_delay_ms, depends_on, hooks, uid, gid, umask, nice, max_open_files, limits, version, username, extra
+            ignore_watch, watch_delay_ms, depends_on, hooks, uid, gid, umask, nice, max_open_files, memory_max, cpu_max, limits, version, username, extra
         })
     };
     ($value:expr, $from:ident => $to:ident { $($field:ident),* }) => {{

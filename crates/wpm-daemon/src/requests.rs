@@ -237,7 +237,8 @@ impl Daemon {
             }
         };
         let (command, wait) = command;
-        self.command(session, id, command, wait, vec![]);
+        let remarks = self.limits_without_effect(&command);
+        self.command(session, id, command, wait, remarks);
         None
     }
 

@@ -225,6 +225,12 @@ pub struct AppSpec {
     /// Soft limit of open files.
     #[serde(default)]
     pub max_open_files: Option<u64>,
+    /// Bytes that its control group may use.
+    #[serde(default)]
+    pub memory_max: Option<u64>,
+    /// CPU time that its control group may use, in hundredths of one CPU.
+    #[serde(default)]
+    pub cpu_max: Option<u32>,
     /// Limits of the kernel by name: `SOFT[:HARD]`, numbers or `unlimited`.
     #[serde(default)]
     pub limits: BTreeMap<String, String>,

@@ -152,6 +152,10 @@ pub struct SavedSpec {
     pub nice: i32,
     /// Soft limit of open files.
     pub max_open_files: Option<u64>,
+    /// Bytes that its control group may use.
+    pub memory_max: Option<u64>,
+    /// CPU time that its control group may use, in hundredths of one CPU.
+    pub cpu_max: Option<u32>,
     /// Limits of the kernel by name.
     pub limits: BTreeMap<String, String>,
     /// Version of the app for display.
@@ -236,6 +240,8 @@ impl Default for SavedSpec {
             umask: Default::default(),
             nice: Default::default(),
             max_open_files: Default::default(),
+            memory_max: Default::default(),
+            cpu_max: Default::default(),
             limits: Default::default(),
             version: Default::default(),
             username: Default::default(),

@@ -168,6 +168,10 @@ options! {
     nice: i32,
     /// Soft limit of open files.
     max_open_files: u64,
+    /// Bytes of its control group.
+    memory_max: u64,
+    /// CPU time of its control group, in hundredths of one CPU.
+    cpu_max: u32,
     /// Limits of the kernel by name.
     limits: BTreeMap<String, String>,
     /// App file that it is described by, absolute.

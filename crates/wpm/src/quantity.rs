@@ -101,6 +101,19 @@ pub(crate) fn show_elapsed(elapsed: std::time::Duration) -> String {
     }
 }
 
+/// Hundredths of a CPU of `1.5` (CPUs) or `150%`.
+pub(crate) fn parse_cpus(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{text}` is not a number of CPUs such as 2, 1.5 or 50%");
+    let (number, factor) = match text.trim().strip_suffix('%') {
+        Some(percent) => (percent.trim(), 1.0),
+        None => (text.trim(), 100.0),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let percent = (number * factor).round();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+    if (1.0..=1e7).contains(&percent) { Ok(percent as u32) } else { Err(wrong()) }
+}
+
 /// A limit of the kernel: a number, a size or `unlimited`, or two of them with a colon between.
 pub(crate) fn parse_limit(text: &str) -> Result<String, String> {
     let word = |word: &str| match word {

@@ -199,6 +199,8 @@ impl Spec {
             umask,
             nice,
             max_open_files,
+            memory_max,
+            cpu_max,
             limits,
             version,
             username: _,
@@ -235,6 +237,9 @@ impl Spec {
         all.texts("umask", run, octal(*umask), octal(new.umask));
         all.values("nice", run, nice, &new.nice);
         all.maybe("max_open_files", run, max_open_files.as_ref(), new.max_open_files.as_ref());
+        all.maybe("memory_max", run, memory_max.as_ref(), new.memory_max.as_ref());
+        let percent = |cpu: Option<u32>| cpu.map(|percent| format!("{percent}%"));
+        all.texts("cpu_max", run, percent(*cpu_max), percent(new.cpu_max));
         let limits_of = |spec: &Self| {
             let texts = spec.limits.iter().map(|(it, limit)| (it.as_str().to_owned(), limit.to_string()));
             texts.collect::<BTreeMap<_, _>>()

@@ -125,6 +125,12 @@ impl Spec {
             let reason = "is for jobs, which end: with `autorestart` it needs `stop_exit_codes` with 0";
             return Some(("schedule", reason.to_owned()));
         }
+        if self.memory_max == Some(0) {
+            return Some(("memory_max", "must be more than 0 bytes".to_owned()));
+        }
+        if self.cpu_max == Some(0) {
+            return Some(("cpu_max", "must be 1% of a CPU or more".to_owned()));
+        }
         if self.max_open_files == Some(0) {
             return Some(("max_open_files", "must be more than 0".to_owned()));
         }

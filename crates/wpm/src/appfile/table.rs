@@ -326,6 +326,13 @@ pub(super) const KEYS: &[(&[&str], Kind, &str, Set)] = &[
     (&["umask"], Kind::TextOrNumber, "File mode mask, octal", set!(umask, value::umask)),
     (&["nice"], Kind::Number, "Nice value", set!(nice, value::number)),
     (&["max_open_files"], Kind::Number, "Limit of open files", set!(max_open_files, value::number)),
+    (&["memory_max"], Kind::Size, "What its control group may use", set!(memory_max, value::size)),
+    (
+        &["cpu_max"],
+        Kind::TextOrNumber,
+        "CPUs that its control group may use, such as 1.5 or 50%",
+        set!(cpu_max, value::cpus),
+    ),
     (&["limits"], Kind::Limits, "Limits of the kernel by name", set!(limits, value::limits)),
     (&["source_map_support"], Kind::Flag, "Node source maps", set!(source_maps, value::flag)),
     (&["disable_source_map_support"], Kind::Flag, "No source maps", set!(source_maps, value::no_flag)),

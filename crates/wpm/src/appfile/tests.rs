@@ -211,3 +211,108 @@ proptest::proptest! {
         }
     }
 }
+
+/// The keys of pm2 7, with their other names.
+const PM2_KEYS: [&str; 86] = [
+    "script",
+    "exec",
+    "cmd",
+    "command",
+    "name",
+    "namespace",
+    "cwd",
+    "args",
+    "interpreter",
+    "exec_interpreter",
+    "node_args",
+    "interpreter_args",
+    "exec_mode",
+    "instances",
+    "env",
+    "filter_env",
+    "port",
+    "instance_var",
+    "increment_var",
+    "append_env_to_name",
+    "out_file",
+    "out",
+    "output",
+    "out_log",
+    "error_file",
+    "error",
+    "err",
+    "err_file",
+    "err_log",
+    "log_file",
+    "log",
+    "pid_file",
+    "pid",
+    "merge_logs",
+    "combine_logs",
+    "disable_logs",
+    "log_type",
+    "log_date_format",
+    "time",
+    "autorestart",
+    "autostart",
+    "stop_exit_codes",
+    "min_uptime",
+    "max_restarts",
+    "restart_delay",
+    "exp_backoff_restart_delay",
+    "max_memory_restart",
+    "kill_timeout",
+    "kill_retry_time",
+    "shutdown_with_message",
+    "treekill",
+    "wait_ready",
+    "listen_timeout",
+    "cron_restart",
+    "cron",
+    "watch",
+    "ignore_watch",
+    "watch_delay",
+    "watch_options",
+    "uid",
+    "user",
+    "gid",
+    "force",
+    "execute_command",
+    "write",
+    "name_prefix",
+    "install_url",
+    "username",
+    "source_map_support",
+    "disable_source_map_support",
+    "vizion",
+    "pmx",
+    "automation",
+    "trace",
+    "disable_trace",
+    "v8",
+    "event_loop_inspector",
+    "deep_monitoring",
+    "post_update",
+    "io",
+    "windowsHide",
+    "env_production",
+    "env_staging",
+    "execMode",
+    "maxMemoryRestart",
+    "nodeArgs",
+];
+
+#[test]
+fn every_key_of_pm2_is_known() {
+    for key in PM2_KEYS {
+        let file = read_json(&format!("{{ script: 'a', {key}: null }}"), &Choice::default());
+        assert!(file.is_ok(), "{key}");
+        // A wrong value is one thing, a key that means nothing another.
+        let known = keys::canonical(key).is_some() || keys::is_kept(key) || key.starts_with("env_");
+        assert!(known, "{key} means nothing");
+        let table = format!("{{ script: 'a', {key}: {{ x: {{}} }} }}");
+        if let Err(failure) = read_json(&table, &Choice::default()) {
+            assert!(!failure.is(crate::failure::Code::UnknownKey), "{key}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::options::{EnvFilter, split_words};
-use crate::quantity::{parse_duration, parse_size};
+use crate::quantity::{parse_cpus, parse_duration, parse_size};
 
 type Read<T> = Result<T, String>;
 
@@ -50,6 +50,10 @@ pub(super) fn duration(value: &Value) -> Read<u64> {
 
 pub(super) fn size(value: &Value) -> Read<u64> {
     parse_size(&text(value).map_err(|_| format!("{value} is not a size"))?)
+}
+
+pub(super) fn cpus(value: &Value) -> Read<u32> {
+    parse_cpus(&text(value).map_err(|_| format!("{value} is not a number of CPUs"))?)
 }
 
 /// A list of texts, or one.

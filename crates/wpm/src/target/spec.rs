@@ -246,6 +246,8 @@ fn complete(
         umask: options.umask,
         nice: options.nice.unwrap_or(0),
         max_open_files: options.max_open_files,
+        memory_max: options.memory_max,
+        cpu_max: options.cpu_max,
         limits: options.limits.unwrap_or_default(),
         version,
         username: caller.username.clone(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use clap::builder::ValueParser;
 
 use crate::options::{AppOptions, EnvFilter, TIME_FORMAT, split_words};
-use crate::quantity::{parse_duration, parse_limit, parse_size};
+use crate::quantity::{parse_cpus, parse_duration, parse_limit, parse_size};
 use crate::{cpus, signals};
 
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,12 @@ pub(crate) struct AppFlags {
     /// Limit of open files
     #[arg(long, value_name = "N", help_heading = "What it is")]
     max_open_files: Option<u64>,
+    /// Memory that its processes may use together: the kernel ends what takes more (needs a control group)
+    #[arg(long, value_name = "SIZE", value_parser = ValueParser::new(parse_size), help_heading = "What it is")]
+    memory_max: Option<u64>,
+    /// CPUs that its processes may use together, such as 1.5 or 50% (needs a control group)
+    #[arg(long, value_name = "CPUS", value_parser = ValueParser::new(parse_cpus), help_heading = "What it is")]
+    cpu_max: Option<u32>,
     /// Limit of the kernel, such as `nproc=64`, `core=0`, `memlock=64M`, `stack=8M:64M`
     #[arg(long, value_name = "NAME=VALUE", help_heading = "What it is")]
     limit: Vec<String>,
@@ -349,6 +355,8 @@ impl AppFlags {
             umask: self.umask,
             nice: self.nice,
             max_open_files: self.max_open_files,
+            memory_max: self.memory_max,
+            cpu_max: self.cpu_max,
             limits: Some(limits).filter(|limits| !limits.is_empty()),
             source_maps: self.accepted.source_map_support.then_some(true),
             ..AppOptions::default()
