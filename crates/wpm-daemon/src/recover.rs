@@ -11,30 +11,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::rc::Rc;
-use std::time::Duration;
 
-use wpm_core::{Desired, InstanceId, RestoredApp, RestoredInstance, RestoredRun, RunId};
+use wpm_core::RunId;
 use wpm_proto::home::Home;
 use wpm_proto::state::{SavedApp, SavedDesire, SavedExit, SavedInstance, StateFile};
 use wpm_sys::cgroup::Delegation;
-use wpm_sys::contract::{End, RunKey, ToKeeper, ToShim};
+use wpm_sys::contract::End;
 use wpm_sys::{clock as boot, procfs, record};
 
 use crate::convert::Defaults;
-use crate::daemon::{Daemon, Message};
 use crate::journal::{self, Account, Fact, OpenRun, Summary};
-use crate::link::Link;
-use crate::run::Run;
-use crate::witness::{Witness, Witnesses};
-use crate::{clock, convert, launch, leftovers, state_file};
-
-/// Time until a shim that could not take a connection is tried again.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+use crate::witness::Witnesses;
+use crate::{clock, leftovers, state_file};
 
 /// What was found of a shim.
 #[derive(Debug)]
-enum Shim {
+pub(crate) enum Shim {
     /// It answers on this connection.
     There(OwnedFd),
     /// Somebody holds its socket, but there was no connection to be had.
@@ -45,18 +37,23 @@ enum Shim {
 
 /// A run that goes on.
 #[derive(Debug)]
-struct Live {
-    instance: u32,
-    run: u64,
-    shim: Shim,
-    process: Option<(i32, u64)>,
-    launched: Option<(u64, u64)>,
+pub(crate) struct Live {
+    /// Its instance.
+    pub(crate) instance: u32,
+    /// Its number.
+    pub(crate) run: u64,
+    /// What was found of its shim.
+    pub(crate) shim: Shim,
+    /// Pid and start time of the main process.
+    pub(crate) process: Option<(i32, u64)>,
+    /// When it was executed, by the boot's clock and by the wall's, in ms.
+    pub(crate) launched: Option<(u64, u64)>,
     /// Its end is accounted for: only its shim has not been told to go.
-    over: bool,
+    pub(crate) over: bool,
 }
 
 /// Last ends that the state file does not know: by instance, the run and what it led to.
-type Accounts = BTreeMap<u32, (u64, Account)>;
+pub(crate) type Accounts = BTreeMap<u32, (u64, Account)>;
 
 /// Everything that was found.
 #[derive(Debug)]
@@ -67,15 +64,20 @@ pub(crate) struct Recovered {
     pub(crate) generation: u64,
     /// Keys of requests that were done.
     pub(crate) recent_keys: Vec<String>,
-    apps: Vec<SavedApp>,
-    live: Vec<Live>,
-    accounts: Accounts,
-    defaults: Defaults,
+    /// The apps of the state file.
+    pub(crate) apps: Vec<SavedApp>,
+    /// Runs that go on.
+    pub(crate) live: Vec<Live>,
+    /// What the journal knows better than the state file.
+    pub(crate) accounts: Accounts,
+    /// What apps get that do not say otherwise.
+    pub(crate) defaults: Defaults,
     /// Whether there is room for the next state, however full the disk is.
     pub(crate) reserved: bool,
     /// Where runs get control groups.
     pub(crate) groups: Option<Delegation>,
-    witnesses: Witnesses,
+    /// Who can tell how a run ended.
+    pub(crate) witnesses: Witnesses,
 }
 
 /// Makes a folder with mode 0700 if it is not there.
@@ -200,7 +202,7 @@ fn end_of(run: &OpenRun, witnesses: &Witnesses) -> Option<End> {
     Some(if unrun { End::Cancelled } else { end })
 }
 
-const fn saved_end(end: End) -> SavedExit {
+pub(crate) const fn saved_end(end: End) -> SavedExit {
     match end {
         End::Code(code) => SavedExit::Code(code),
         End::Signal { signal, .. } => SavedExit::Signal(signal),
@@ -208,7 +210,7 @@ const fn saved_end(end: End) -> SavedExit {
     }
 }
 
-fn account_of(i: &SavedInstance, generation: u64) -> Account {
+pub(crate) fn account_of(i: &SavedInstance, generation: u64) -> Account {
     Account { restarts: i.restarts, exit: i.last_exit, desire: i.desire, generation }
 }
 
@@ -294,236 +296,6 @@ fn cut(journal: &Path, good: usize) -> std::io::Result<()> {
     if file.metadata()?.len() > good as u64 { file.set_len(good as u64) } else { Ok(()) }
 }
 
-impl Daemon {
-    /// Puts everything that was found in its place.
-    pub(crate) fn take_over(&mut self, found: Recovered) {
-        let Recovered { apps, live, accounts, defaults, mut witnesses, .. } = found;
-        for run in witnesses.keys() {
-            self.keeper.send(ToKeeper::Drop { key: run.0 }.encode(), vec![]);
-        }
-        let (mut runs, mut superfluous) = (BTreeMap::new(), Vec::new());
-        let mut others: BTreeMap<u32, Vec<RestoredRun>> = BTreeMap::new();
-        for l in live {
-            let wanted = apps.iter().any(|a| a.instances.iter().any(|i| i.id == l.instance));
-            if l.over || !wanted || runs.contains_key(&l.instance) {
-                if wanted && !l.over {
-                    others.entry(l.instance).or_default().push(restored_run(&l));
-                }
-                superfluous.push(l);
-            } else {
-                runs.insert(l.instance, l);
-            }
-        }
-        tracing::info!(
-            "daemon {} ({}) with {} apps, {} of whose instances are running",
-            std::process::id(),
-            env!("CARGO_PKG_VERSION"),
-            apps.len(),
-            runs.len()
-        );
-        let restored = apps
-            .into_iter()
-            .map(|app| RestoredApp {
-                instances: app
-                    .instances
-                    .iter()
-                    .map(|i| {
-                        let now =
-                            accounts.get(&i.id).map_or_else(|| account_of(i, 0), |(_, account)| *account);
-                        let others = others.remove(&i.id).unwrap_or_default();
-                        restored_instance(i, now, runs.get(&i.id), others)
-                    })
-                    .collect(),
-                spec: convert::restored_spec(app.spec, defaults),
-            })
-            .collect();
-        self.core.restore(clock::now(), restored);
-        self.follow_specs();
-        if self.core.apps().any(|app| crate::notify::is_used(&app.spec))
-            && let Err(error) = self.listen_for_notes()
-        {
-            tracing::error!(%error, "what apps say at NOTIFY_SOCKET is not heard");
-        }
-        self.claim_sockets();
-        for l in runs.into_values().chain(superfluous) {
-            let witness = witnesses.remove(&RunId(l.run));
-            self.attach(l, witness);
-        }
-        self.forget_dead_workers();
-    }
-
-    /// Connects a live run with the loop; adopts its app where the shim is gone.
-    fn attach(&mut self, l: Live, witness: Option<Witness>) {
-        let (instance, run) = (InstanceId(l.instance), RunId(l.run));
-        let current = self.core.instance_of(run).is_some();
-        let fd = match l.shim {
-            Shim::There(fd) => fd,
-            Shim::Busy => {
-                let mut held = Run::restored(instance, None, l.process, l.launched.is_some(), witness);
-                held.released = !current;
-                self.runs.insert(run, held);
-                self.try_shim_later(run);
-                return;
-            }
-            Shim::Gone if current => match self.adopt(instance, run, l.process) {
-                Ok(fd) => fd,
-                Err(error) => {
-                    tracing::error!(%error, run = run.0, "cannot adopt a running app");
-                    return;
-                }
-            },
-            Shim::Gone => return,
-        };
-        let link = match Link::new(fd) {
-            Ok(link) => Rc::new(link),
-            Err(error) => {
-                tracing::error!(%error, "cannot use the connection to a shim");
-                return;
-            }
-        };
-        self.listen_to(run, &link);
-        if current {
-            self.worker_joins(run, instance);
-        } else {
-            dismiss(&link);
-        }
-        let mut held = Run::restored(instance, Some(link), l.process, l.launched.is_some(), witness);
-        held.released = !current;
-        self.runs.insert(run, held);
-    }
-
-    /// Asks the keeper for a shim around an app that lives without one.
-    pub(crate) fn adopt(
-        &mut self,
-        instance: InstanceId,
-        run: RunId,
-        process: Option<(i32, u64)>,
-    ) -> std::io::Result<OwnedFd> {
-        let (pid, start_time) = process.ok_or(std::io::ErrorKind::NotFound)?;
-        let spec = self
-            .core
-            .instance(instance)
-            .and_then(|i| Some((i.index, self.core.app(i.app)?)))
-            .ok_or(std::io::ErrorKind::NotFound)?;
-        let described = launch::describe(&self.home, &spec.1.spec, spec.0, instance, run, self.settings.log)
-            .map_err(|e| std::io::Error::from_raw_os_error(e.errno))?;
-        let (ours, theirs) = record::pair()?;
-        let beside = self.beside(instance, run, &described.encode(), theirs)?;
-        tracing::info!(run = run.0, pid, "taking a running app back");
-        self.keeper.send(ToKeeper::Adopt { run: RunKey(run.0), pid, start_time }.encode(), beside);
-        Ok(ours)
-    }
-
-    /// Connects to a shim a little later.
-    fn try_shim_later(&self, id: RunId) {
-        let inbox = self.inbox.clone();
-        let _task = tokio::task::spawn_local(async move {
-            tokio::time::sleep(BUSY_PAUSE).await;
-            let _gone = inbox.send(Message::Lost(id));
-        });
-    }
-
-    /// The connection to a shim ended: it is done, or it was killed and the keeper makes another.
-    pub(crate) fn shim_lost(&mut self, id: RunId) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        run.link = None;
-        run.stdin = None;
-        let (instance, process, released) = (run.instance, run.process, run.released);
-        let found = record::connect_to(&self.home.shim_socket(instance.0, id.0));
-        let unwanted = self.core.instance_of(id).is_none() && released;
-        let connected = match found {
-            Ok(fd) => Ok(fd),
-            Err(error) if !record::is_deserted(&error) => {
-                tracing::warn!(%error, run = id.0, "a shim takes no connection now");
-                self.try_shim_later(id);
-                return;
-            }
-            Err(_) if unwanted => {
-                self.runs.remove(&id);
-                return;
-            }
-            Err(error) => match process {
-                Some((pid, start_time)) if procfs::start_time(pid) == Some(start_time) => {
-                    self.adopt(instance, id, process)
-                }
-                _ => Err(error),
-            },
-        };
-        match connected.and_then(Link::new) {
-            Ok(link) => {
-                tracing::warn!(run = id.0, "a shim was lost and replaced");
-                let link = Rc::new(link);
-                self.listen_to(id, &link);
-                if unwanted {
-                    dismiss(&link);
-                }
-                if let Some(run) = self.runs.get_mut(&id) {
-                    run.link = Some(link);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, run = id.0, "a run was lost together with its shim");
-                // One whose gate was never opened (the keeper died with the request on its way) has not run.
-                let event = match self.runs.get(&id) {
-                    Some(run) if !run.opened => wpm_core::Event::Cancelled,
-                    _ => {
-                        let end = self.runs.get(&id).and_then(|run| run.witness.as_ref()?.end());
-                        let exit = convert::restored_exit(end.map_or(SavedExit::Unknown, saved_end));
-                        wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None }
-                    }
-                };
-                let _gone = self.inbox.send(Message::Event(id, event));
-            }
-        }
-    }
-
-    /// The keeper is gone: start another, which starts the daemon anew, and leave.
-    pub(crate) fn keeper_lost(&mut self) {
-        self.keeper_gone = true;
-    }
-}
-
-/// Ends a run that nobody wants: an ended one whose shim was not told, or a leftover.
-fn dismiss(link: &Link) {
-    drop(link.try_send(&ToShim::KillTree.encode(), &[]));
-    drop(link.try_send(&ToShim::Release.encode(), &[]));
-}
-
-fn restored_instance(
-    i: &SavedInstance,
-    now: Account,
-    run: Option<&Live>,
-    others: Vec<RestoredRun>,
-) -> RestoredInstance {
-    RestoredInstance {
-        id: InstanceId(i.id),
-        index: i.index,
-        desired: match now.desire {
-            SavedDesire::Down | SavedDesire::Finished => Desired::Down,
-            SavedDesire::Up | SavedDesire::Errored => Desired::Up,
-        },
-        errored: now.desire == SavedDesire::Errored,
-        finished: now.desire == SavedDesire::Finished,
-        restarts: now.restarts,
-        last_exit: now.exit.map(convert::restored_exit),
-        created_wall_ms: i.created_ms,
-        run: run.map(restored_run),
-        others,
-        cause: i.cause.clone(),
-    }
-}
-
-fn restored_run(l: &Live) -> RestoredRun {
-    let (pid, start_time) = l.process.unwrap_or((0, 0));
-    RestoredRun {
-        run: RunId(l.run),
-        pid,
-        start_time,
-        launched: l.launched.map(|(boot, _)| wpm_core::Millis(boot)),
-        launched_wall_ms: l.launched.map_or(0, |(_, wall)| wall),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -545,7 +317,7 @@ mod tests {
     }
 
     fn live(home: &Home) -> usize {
-        recover(home, Defaults::default()).expect("recovers").live.len()
+        recover(home, Defaults::default(), Witnesses::default()).expect("recovers").live.len()
     }
 
     #[test]
