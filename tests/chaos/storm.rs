@@ -118,7 +118,8 @@ fn storm(row: Row) {
     if victims.is_empty() {
         assert_eq!((answers.failed, late.given_up), (0, 0), "commands failed although nothing was killed");
     }
-    world.run("stop all").ok();
+    // On a machine that is too busy to kill in time it says so; the end is what counts.
+    drop(world.run("stop all"));
     apps.dead();
     looper.died();
     world.run("kill").ok();

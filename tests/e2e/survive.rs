@@ -123,10 +123,35 @@ fn a_program_that_cannot_take_over_changes_nothing() {
         world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
         assert_eq!(pid_of(&world, "__daemon"), daemon);
     }
+    // Runs, and hands over in another form: said before anything is done.
+    let other =
+        format!("#!/bin/sh\n{} \"$@\" | sed 's/\"handover\":[0-9]*/\"handover\":999/'\n", crate::world::WPM);
+    std::fs::write(&bad, other).expect("written");
+    let said = world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
+    assert!(
+        said.err.contains("cannot take over in place") && said.err.contains("wpm resurrect"),
+        "{}",
+        said.err
+    );
+    assert_eq!(pid_of(&world, "__daemon"), daemon);
+    // Cut short, as after a copy that broke off; and whole, but not executable.
+    let whole = std::fs::read(crate::world::WPM).expect("read");
+    for (bytes, mode) in [(&whole[..whole.len() / 16], 0o755), (&whole[..1000], 0o755), (&whole[..], 0o644)] {
+        std::fs::write(&bad, bytes).expect("written");
+        std::fs::set_permissions(&bad, std::fs::Permissions::from_mode(mode)).expect("mode");
+        let said = world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
+        assert!(
+            said.err.contains("cannot take over") && said.err.contains("nothing was changed"),
+            "{}",
+            said.err
+        );
+        assert_eq!(pid_of(&world, "__daemon"), daemon);
+    }
     // Passes its self-test, then dies as a daemon.
     let liar =
         format!("#!/bin/sh\n[ \"$1\" = __self-test ] && exec {} __self-test\nexit 9\n", crate::world::WPM);
     std::fs::write(&bad, liar).expect("written");
+    std::fs::set_permissions(&bad, std::fs::Permissions::from_mode(0o755)).expect("mode");
     let said = world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
     assert!(said.err.contains("died before it was up"), "{}", said.err);
     let list = world.jlist();

@@ -85,6 +85,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").into(),
             started_ms: self.started_ms,
             update_failed: self.update_failed.clone(),
+            handover: wpm_sys::contract::HANDOVER,
             updating: self.updating || self.proves_at.is_some(),
             control_group: self.groups.as_ref().map(|g| g.path().to_string_lossy().into_owned()),
             controllers: self

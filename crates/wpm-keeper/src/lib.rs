@@ -20,6 +20,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 
 use keeper::Beginning;
+pub use wpm_sys::contract::HANDOVER;
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::start;
 

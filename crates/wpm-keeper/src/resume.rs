@@ -1,26 +1,24 @@
 //! The state of keeper or shim on its way from the old program to the new one.
 //!
 //! Owns the frame: a sealed memfd with a format number, written before exec and read after it. What
-//! is in it is said beside each user. Invariant: a state of an unknown format is refused, and exec is
-//! not tried with a state that could not be written.
+//! is in it is said beside each user. Invariant: a state of another format is refused, and exec is
+//! not tried with a state that could not be written. Whoever asks for the change has compared the numbers
+//! before.
 
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use wpm_sys::codec::{Reader, Writer};
-use wpm_sys::contract::RunKey;
+use wpm_sys::contract::{HANDOVER, RunKey};
 use wpm_sys::{exec, memfd};
 
 use crate::wires::{NUMBERS, Wires};
 
-/// Number of the format; a later program reads earlier ones.
-const FORMAT: u32 = 1;
-
 /// Starts a state.
 pub(crate) fn begin() -> Writer {
     let mut w = Writer::new();
-    w.u32(FORMAT);
+    w.u32(HANDOVER);
     w
 }
 
@@ -45,7 +43,7 @@ pub(crate) fn take(fd: RawFd) -> io::Result<Vec<u8>> {
     let memfd = exec::inherited(fd)?;
     let bytes = memfd::Sealed::map(&memfd)?;
     let mut r = Reader::new(&bytes);
-    if r.u32().map_err(io::Error::other)? != FORMAT {
+    if r.u32().map_err(io::Error::other)? != HANDOVER {
         return Err(io::Error::other("the state is of an unknown format"));
     }
     Ok(bytes.split_at(4).1.to_vec())

@@ -119,6 +119,9 @@ pub struct DaemonView {
     /// Whether this daemon still has to hand its program on to keeper and shims.
     #[serde(default)]
     pub updating: bool,
+    /// Number of the form in which keeper and shims hand over to another program.
+    #[serde(default = "first_handover")]
+    pub handover: u32,
     /// The control group that was delegated to wpm, where there is one.
     #[serde(default)]
     pub control_group: Option<String>,
@@ -131,4 +134,9 @@ pub struct DaemonView {
     pub clients: u32,
     /// Open descriptors and their limit.
     pub descriptors: (u64, u64),
+}
+
+/// Of programs that do not say it.
+const fn first_handover() -> u32 {
+    1
 }

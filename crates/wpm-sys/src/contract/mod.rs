@@ -21,6 +21,10 @@ pub use shim::{Scope, ToShim};
 
 /// Number of this contract; a keeper refuses a daemon that speaks another one.
 pub const CONTRACT: u16 = 1;
+/// Number of the form in which keeper and shims hand what they hold to another program that takes their
+/// place. It changes with every change of that form; programs of different numbers cannot take over from
+/// each other in place.
+pub const HANDOVER: u32 = 2;
 /// Upper bound of one record in bytes.
 pub const MAX_RECORD: usize = 512;
 /// Upper bound of descriptors beside one record (`SCM_MAX_FD` is 253).

@@ -44,6 +44,13 @@ pub(crate) struct SelfTest {
     contract: u32,
     /// Newest state file that it reads.
     state: u32,
+    /// Form in which its keeper and shims hand over to another program; 1 where nothing is said.
+    #[serde(default = "first_handover")]
+    handover: u32,
+}
+
+const fn first_handover() -> u32 {
+    1
 }
 
 impl SelfTest {
@@ -53,12 +60,16 @@ impl SelfTest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             contract: wpm_proto::CONTRACT,
             state: wpm_proto::state::VERSION,
+            handover: wpm_keeper::HANDOVER,
         }
     }
 }
 
 /// How long the change may take, from the request to the last shim.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// What can be done where a program cannot take over.
+const AGAIN: &str =
+    "`wpm save`, `wpm kill`, then `wpm resurrect` with the new program restarts the apps under it";
 /// Between two looks at it.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -74,11 +85,21 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     if new.contract != own.contract || new.state < own.state {
         let text =
             format!("{} (wpm {}) cannot take over from wpm {}", program.display(), new.version, own.version);
-        return Err(Failure::new(Code::Failed, text).help(
-            "`wpm save`, `wpm kill`, then `wpm resurrect` with the new program restarts the apps under it",
-        ));
+        return Err(Failure::new(Code::Failed, text).help(AGAIN));
     }
     let before = status(&mut client)?;
+    if new.handover != before.handover {
+        let text = format!(
+            "{} (wpm {}) cannot take over in place from wpm {}: keeper and shims hand over in form {}, it \
+             reads form {}",
+            program.display(),
+            new.version,
+            before.version,
+            before.handover,
+            new.handover
+        );
+        return Err(Failure::new(Code::Failed, text).help(AGAIN));
+    }
     match client.call(Op::Update { exe: program.display().to_string() }, |_| ())? {
         Body::Outcomes { .. } => {}
         other => return Err(unexpected(&other)),
