@@ -40,6 +40,15 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     data(&format!("{text}\n"))
 }
 
+/// Writes a line without colours, as it is: a long one is neither searched for escapes nor copied.
+pub(crate) fn long_line(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()?;
+    Ok(())
+}
+
 /// Writes JSON to stdout: indented for people, in one line for programs.
 pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     let text =

@@ -16,38 +16,45 @@ use super::rows::Usages;
 /// The array of `jlist` as one line, one entry for each instance in the order of ids. The apps must have
 /// been asked for with detail.
 pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
-    let mut entries: Vec<(u32, String)> = Vec::new();
-    for app in apps {
-        // The environment makes up nearly all of it and is the same for all instances.
-        let mut common = Common::of(app);
-        for instance in &app.instances {
+    // The environment makes up nearly all of it and is the same for all instances.
+    let mut common: Vec<Common> = apps.iter().map(Common::of).collect();
+    let mut order: Vec<(&InstanceView, usize)> = apps
+        .iter()
+        .enumerate()
+        .flat_map(|(of, app)| app.instances.iter().map(move |instance| (instance, of)))
+        .collect();
+    order.sort_by_key(|(instance, _)| instance.id);
+    let mut text = String::from("[");
+    for (instance, of) in order {
+        if let (Some(app), Some(common)) = (apps.get(of), common.get_mut(of)) {
+            if text.len() > 1 {
+                text.push(',');
+            }
             let used = usage.get(&instance.id).copied().unwrap_or_default();
-            entries.push((instance.id, entry(app, instance, used, &mut common)));
+            entry(&mut text, app, instance, used, common);
         }
     }
-    entries.sort_by_key(|(id, _)| *id);
-    let entries: Vec<String> = entries.into_iter().map(|(_, entry)| entry).collect();
-    format!("[{}]", entries.join(","))
+    text.push(']');
+    text
 }
 
-fn entry(app: &AppView, instance: &InstanceView, usage: Usage, common: &mut Common) -> String {
+/// Appends the entry of an instance.
+fn entry(to: &mut String, app: &AppView, instance: &InstanceView, usage: Usage, common: &mut Common) {
     let own = of_instance(app, instance);
-    let mut all = common.without(&own).to_owned();
-    all.reserve(1024);
-    put(&mut all, &own, |_| true);
     let name = Value::from(app.name.as_str());
-    let cpu = (usage.cpu * 10.0).round() / 10.0;
+    let cpu = json!((usage.cpu * 10.0).round() / 10.0);
     let (pid, id, memory) = (instance.pid, instance.id, usage.memory);
-    // Without a fraction where there is none, as JavaScript writes it: `{cpu}` of 0.0 is 0.
-    format!(
-        r#"{{"pid":{pid},"name":{name},"pm2_env":{{{all}}},"pm_id":{id},"monit":{{"memory":{memory},"cpu":{cpu}}}}}"#
-    )
+    // Writing into memory cannot fail.
+    let _ = write!(to, r#"{{"pid":{pid},"name":{name},"pm2_env":{{"#);
+    to.push_str(common.without(&own));
+    put(to, &own, |_| true);
+    let _ = write!(to, r#"}},"pm_id":{id},"monit":{{"memory":{memory},"cpu":{cpu}}}}}"#);
 }
 
-/// Adds fields to the inside of a JSON object.
+/// Adds fields to the inside of a JSON object, which begins after a brace.
 fn put(to: &mut String, fields: &Map<String, Value>, wanted: impl Fn(&str) -> bool) {
     for (name, value) in fields.iter().filter(|(name, _)| wanted(name)) {
-        let separator = if to.is_empty() { "" } else { "," };
+        let separator = if to.is_empty() || to.ends_with('{') { "" } else { "," };
         let _ = write!(to, "{separator}{}:{value}", Value::from(name.as_str()));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const VERB: Verb = Verb {
 };
 
 fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
-    output::line(&text(context)?)?;
+    output::long_line(&text(context)?)?;
     Ok(ExitCode::Ok)
 }
 
