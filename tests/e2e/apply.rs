@@ -118,6 +118,15 @@ fn instances_scripts_and_files_that_are_wrong() {
     assert_eq!(program, copy.canonicalize().expect("there"));
     assert_eq!(world.statuses(), ["online"]);
 
+    // What wpm itself decides touches no process.
+    write(
+        &world,
+        &json!([{ "name": "web", "script": copy, "args": ["web"], "instances": 1, "kill_timeout": 900 }]),
+    );
+    let said = world.run("apply apps.json").ok();
+    assert_eq!(said.out, "~ web  in force at once\n    kill_timeout  1600ms → 900ms\n");
+    assert_eq!(said.err, "in force\n");
+
     // One that does not come up: the old one is back, and the code says so.
     write(&world, &json!([{ "name": "web", "script": "false", "instances": 1 }]));
     let said = world.run("apply apps.json").fails(1);

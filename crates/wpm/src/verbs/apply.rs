@@ -118,7 +118,13 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Asked { apps, prune, update_env } = asked;
     let (parallel, wait) = (apply.parallel, !apply.waiting.no_wait);
     let op = Op::Apply { apps, prune, update_env, parallel, wait };
-    let (outcomes, _) = wait_for(context, &mut client, op, words, Some(expected))?;
+    let (outcomes, remarks) = wait_for(context, &mut client, op, words, Some(expected))?;
+    for remark in &remarks {
+        context.warn(remark);
+    }
+    if outcomes.is_empty() && !apply.json {
+        context.note(if wait { "in force" } else { "asked for: `wpm list` shows how far it is" });
+    }
     if apply.json {
         let apps = show::json(&changes, apply.values);
         output::json(&json!({ "dry_run": false, "apps": apps, "outcomes": outcomes }))?;
