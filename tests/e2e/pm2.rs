@@ -92,7 +92,7 @@ fn programs(world: &World) {
 }
 
 /// Lines and the exit code of both; `~` stands where the list is empty and no app was started yet.
-const CODES: [(&str, i32); 50] = [
+const CODES: [(&str, i32); 54] = [
     ("", 1),
     ("nosuchcommand", 1),
     ("list --nosuchoption", 1),
@@ -140,6 +140,10 @@ const CODES: [(&str, i32); 50] = [
     ("start app.js --name m --max-memory-restart 300Q", 1),
     ("start app.js --name i --interpreter nosuchprogram", 1),
     ("start bad.js --name bad --no-autorestart", 0),
+    ("get nosuch", 1),
+    ("set some:thing 5", 0),
+    ("get some:thing", 0),
+    ("unset some:thing", 0),
     ("link delete", 0),
     ("save --force", 0),
     ("kill", 0),
@@ -253,6 +257,32 @@ fn a_dump_is_read_by_pm2_and_one_of_pm2_by_wpm() {
     assert_eq!(status("web")["status"], "online");
     assert_eq!(status("api")["namespace"], "shop");
     assert_eq!(status("api")["max_memory_restart"], 209_715_200);
+}
+
+#[test]
+fn settings_are_checked_kept_and_in_force_at_once() {
+    let world = World::new();
+    let first = world.start("first", "", 1);
+    world.run("set pm2-logrotate:max_size 64K").ok();
+    world.run("set kill-timeout 1234").ok();
+    assert_eq!(world.run("get log_max_size").ok().out, "64K\n");
+    world.run("set log_max_size 64Q").fails(6);
+    let said = world.run("set kill_timeuot 5").fails(2);
+    assert!(said.err.contains("kill_timeout"), "{}", said.err);
+    let mut second = world.start("second", "", 1).remove(0);
+    assert_eq!(world.jlist()[1]["pm2_env"]["kill_timeout"], 1234);
+    assert_eq!(second.tell("count 0 8000"), "done");
+    let rotated = || {
+        let files = std::fs::read_dir(world.home().join("logs")).expect("logs").flatten();
+        files.filter(|file| file.file_name().to_string_lossy().starts_with("second-out")).count()
+    };
+    assert_eq!(second.tell("exit 0"), "");
+    let _again = world.puppet();
+    assert!(rotated() > 1, "112 KB in files of 64 KiB");
+    world.run("unset kill_timeout").ok();
+    world.run("get kill_timeout").fails(1);
+    assert!(world.run("set").ok().out.contains("64K"));
+    drop(first);
 }
 
 // ---- defects of pm2 that wpm has not -------------------------------------------------------------

@@ -15,6 +15,7 @@ use crate::convert;
 use crate::daemon::Daemon;
 use crate::refusals::{error, wire_error};
 use crate::session::SessionId;
+use crate::settings::Settings;
 use crate::store::Target;
 
 /// Keys of changing requests that are remembered.
@@ -147,6 +148,10 @@ impl Daemon {
             Op::Update { exe } => return Some(self.update(&exe)),
             Op::Send { target, line } => return Some(self.send_line(&target, &line)),
             Op::Flush { targets } => return Some(self.flush(&targets)),
+            Op::Settings { values } => {
+                self.settings = Settings::of_home(&values);
+                return Some(Body::Outcomes { outcomes: vec![], remarks: vec![] });
+            }
             Op::ReloadLogs => {
                 self.reopen_logs();
                 return Some(Body::Outcomes { outcomes: vec![], remarks: vec![] });

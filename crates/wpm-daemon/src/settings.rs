@@ -1,8 +1,11 @@
 //! Defaults of the home: environment of the daemon, then what `wpm set` wrote.
 //!
-//! Read once at start. A value that cannot be understood is named in the log and left out.
+//! Read at start, and told by the client that changes them. A value that cannot be understood is named in the log and left out.
+
+use std::collections::BTreeMap;
 
 use wpm_proto::env;
+use wpm_proto::home::Home;
 
 use crate::convert::Defaults;
 use crate::launch::LogDefaults;
@@ -16,7 +19,25 @@ pub(crate) struct Settings {
     pub(crate) log: LogDefaults,
 }
 
+/// What the file of a home holds; nothing where it cannot be read, which is logged.
+pub(crate) fn file(home: &Home) -> BTreeMap<String, String> {
+    let path = home.settings();
+    let Ok(bytes) = std::fs::read(&path) else { return BTreeMap::new() };
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::warn!("{} is left out: {error}", path.display());
+        BTreeMap::new()
+    })
+}
+
 impl Settings {
+    /// Reads them from what was set, else from the environment. `WPM_LOG_RETAIN` is `log_retain` there.
+    pub(crate) fn of_home(set: &BTreeMap<String, String>) -> Self {
+        Self::read(|name| {
+            let key = name.strip_prefix("WPM_")?.to_ascii_lowercase();
+            set.get(&key).cloned().or_else(|| std::env::var(name).ok())
+        })
+    }
+
     /// Reads them through `value`, which gives the text of a name.
     pub(crate) fn read(value: impl Fn(&str) -> Option<String>) -> Self {
         let mut s = Self::default();

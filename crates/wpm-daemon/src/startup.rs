@@ -58,7 +58,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     let (inbox, messages) = unbounded_channel();
     let (written_to, written) = unbounded_channel();
     let (keeper, queue) = Outbox::new();
-    let settings = Settings::read(|name| std::env::var(name).ok());
+    let settings = Settings::of_home(&crate::settings::file(&home));
 
     let listener = listener::open(&home).map_err(|e| e.to_string())?;
     let (held, witnesses) = witness::part(held);

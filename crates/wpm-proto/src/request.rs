@@ -253,6 +253,11 @@ pub enum Op {
         /// Absolute path.
         exe: String,
     },
+    /// These settings are in force from here on, all others have their defaults.
+    Settings {
+        /// As `settings.json` has them.
+        values: BTreeMap<String, String>,
+    },
     /// About the daemon.
     Status,
     /// Streams events until the connection ends.

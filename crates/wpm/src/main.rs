@@ -24,6 +24,7 @@ mod progress;
 mod quantity;
 mod reach;
 mod render;
+mod settings;
 mod signals;
 mod target;
 mod verbs;

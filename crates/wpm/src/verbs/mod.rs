@@ -14,6 +14,7 @@ mod env;
 mod events;
 mod flags;
 mod flush;
+mod get;
 mod id;
 mod import;
 mod init;
@@ -21,6 +22,7 @@ mod jlist;
 mod kill;
 mod list;
 mod logs;
+mod multiset;
 mod nginx;
 mod pick;
 mod pid;
@@ -37,10 +39,12 @@ mod scale;
 mod send;
 mod send_signal;
 mod serve_pick;
+mod set;
 mod start;
 mod startup;
 mod stop;
 mod targets;
+mod unset;
 mod unstartup;
 pub(crate) mod update;
 mod version;
@@ -93,6 +97,10 @@ pub(crate) const VERBS: &[Verb] = &[
     import::VERB,
     startup::VERB,
     unstartup::VERB,
+    set::VERB,
+    get::VERB,
+    unset::VERB,
+    multiset::VERB,
     doctor::VERB,
     version::VERB,
     completion::VERB,
