@@ -11,9 +11,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use wpm_proto::home::Home;
 use wpm_proto::request::Op;
 
-use crate::appfile::nearest;
 use crate::context::Context;
 use crate::failure::{Code, Failure};
+use crate::nearest::nearest;
 use crate::quantity::{parse_duration, parse_size};
 use crate::signals;
 
