@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # Packages in Cargo.lock. Raising it is a decision: docs/dependencies.md says what each one is for.
-package_budget=245
+package_budget=250
 
 passed=0
 failed=0

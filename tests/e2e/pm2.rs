@@ -285,6 +285,62 @@ fn settings_are_checked_kept_and_in_force_at_once() {
     drop(first);
 }
 
+#[test]
+fn attach_serve_and_the_figures() {
+    use std::io::{Read, Write};
+    let world = World::new();
+    let mut ears = world.start("ears", "", 1).remove(0);
+    let mut attach = world.command(["attach", "ears"]);
+    let attach = attach.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut attached = attach.spawn().expect("runs");
+    writeln!(attached.stdin.as_mut().expect("a pipe"), "hear me").expect("written");
+    assert_eq!(ears.tell("read"), "read hear me");
+    assert_eq!(ears.tell("print heard"), "done");
+    let mut out = attached.stdout.take().expect("a pipe");
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"heard\n") {
+        let mut byte = [0];
+        out.read_exact(&mut byte).expect("the output");
+        heard.push(byte[0]);
+    }
+    attached.kill().expect("killed");
+    drop(attached.wait());
+
+    write(&world, "index.html", "the page");
+    write(&world, ".env", "SECRET=1");
+    write(&world, "outside.txt", "no");
+    std::fs::create_dir(world.dir.path().join("site")).expect("made");
+    std::fs::rename(world.dir.path().join("index.html"), world.dir.path().join("site/index.html"))
+        .expect("moved");
+    std::fs::rename(world.dir.path().join(".env"), world.dir.path().join("site/.env")).expect("moved");
+    let port = crate::world::ports_in_a_row(1);
+    let mut serve = world.command(["serve", "site", &port.to_string(), "--basic-auth-username", "ann"]);
+    said(&serve.env("WPM_SERVE_PASSWORD", "s3cret").output().expect("runs")).ok();
+    let get = |path: &str, header: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("listens");
+        write!(stream, "GET {path} HTTP/1.0\r\n{header}\r\n").expect("sent");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).expect("answered");
+        let status = answer.split(' ').nth(1).expect("a status").to_owned();
+        (status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
+    };
+    assert_eq!(get("/", "").0, "401");
+    let allowed = "Authorization: Basic YW5uOnMzY3JldA==\r\n";
+    assert_eq!(get("/", allowed), ("200".to_owned(), "the page".to_owned()));
+    for path in ["/.env", "/%2eenv", "/../outside.txt", "/%2e%2e/outside.txt", "/nothing"] {
+        assert_eq!(get(path, allowed).0, "404", "{path}");
+    }
+    let listed = world.jlist();
+    let server =
+        listed.iter().find(|app| app["name"] == format!("static-page-server-{port}")).expect("an app");
+    assert!(!server["pm2_env"]["args"].to_string().contains("s3cret"), "not where others see it");
+    assert!(std::net::TcpStream::connect(("127.0.0.2", port)).is_err(), "one address of this machine alone");
+
+    assert!(world.run("sysinfos").ok().json()["memory"]["total"].is_u64());
+    let report = world.run("report").ok().out;
+    assert!(report.contains("app: ears/0 online") && !report.contains("s3cret"), "{report}");
+}
+
 // ---- defects of pm2 that wpm has not -------------------------------------------------------------
 
 #[test]

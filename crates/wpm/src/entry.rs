@@ -1,4 +1,4 @@
-//! The hidden entries: `__keeper`, `__shim`, `__daemon`, `__unit`, `__man` and `__self-test`.
+//! The hidden entries: `__keeper`, `__shim`, `__daemon`, `__unit`, `__man`, `__serve` and `__self-test`.
 //!
 //! Only tells which crate goes on.
 
@@ -35,6 +35,7 @@ pub(crate) fn hidden() -> Option<ExitCode> {
             }
         }),
         b"__self-test" => Some(self_test()),
+        b"__serve" => Some(crate::pages::run(arguments)),
         b"__unit" => Some(crate::boot::hook::run(arguments)),
         b"__shim" => wpm_keeper::shim_main(descriptor(&arguments.collect::<Vec<_>>())?),
         _ => None,

@@ -19,6 +19,7 @@ mod nearest;
 mod options;
 mod outcome;
 mod output;
+mod pages;
 mod pm2;
 mod progress;
 mod quantity;

@@ -20,27 +20,31 @@ use place::Socket;
 
 use crate::failure::{Code, Failure};
 
-/// Serves at a place until this process is asked to end (SIGINT, SIGTERM): what was begun is finished.
+/// Serves at a place, under these names (none: whatever is asked for), until this process is asked to end (SIGINT, SIGTERM): what was begun is finished.
 ///
 /// `ready` is called once connections are taken, with the address: of TCP its real one, of a Unix socket
 /// its path.
 pub(crate) fn serve(
     place: &Place,
-    hosts: Hosts,
+    hosts: impl Into<Option<Hosts>>,
     routes: Router,
     ready: impl FnOnce(&str),
 ) -> Result<(), Failure> {
     let failed = |cause: io::Error| Failure::new(Code::Storage, format!("cannot serve at {place}: {cause}"));
+    let hosts = hosts.into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let socket = place.bind().await?;
         let end = ended().map_err(failed)?;
         let routes = match &socket {
             Socket::Unix(..) => routes,
-            Socket::Tcp(listener) => {
-                let hosts = hosts.with_own(listener.local_addr().map_err(failed)?);
-                routes.layer(middleware::from_fn_with_state(std::sync::Arc::new(hosts), hosts::check))
-            }
+            Socket::Tcp(listener) => match hosts {
+                Some(hosts) => {
+                    let hosts = hosts.with_own(listener.local_addr().map_err(failed)?);
+                    routes.layer(middleware::from_fn_with_state(std::sync::Arc::new(hosts), hosts::check))
+                }
+                None => routes,
+            },
         };
         ready(&socket.address());
         match socket {

@@ -95,6 +95,23 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
+/// The table of these apps as it is now.
+pub(super) fn view(client: &mut Client, targets: &[String]) -> Result<String, Failure> {
+    look(client, &List::of(targets.to_vec()))
+}
+
+/// `list --watch` of these apps.
+pub(super) fn watch_these(targets: Vec<String>, context: &mut Context) -> Outcome {
+    watch(&List::of(targets), context)
+}
+
+impl List {
+    fn of(targets: Vec<String>) -> Self {
+        let sort = (Field::Name, false);
+        Self { targets, instances: false, sort, watch: true, json: false, quiet: false, mini_list: false }
+    }
+}
+
 /// Asks and draws once.
 fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
     // pm2 lists everything, whatever is named.

@@ -5,6 +5,7 @@
 mod collect;
 mod following;
 mod format;
+mod gathering;
 mod live;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::quantity::parse_duration;
 pub(super) use following::Following;
 pub(super) use format::Format;
 use format::Printer;
+pub(super) use gathering::Gathering;
 
 pub(crate) const VERB: Verb = Verb {
     name: "logs",

@@ -3,6 +3,7 @@
 //! A verb reads its arguments, asks the daemon, says what came of it. Nothing here decides about apps.
 
 mod apply;
+mod attach;
 mod cleardump;
 mod completion;
 mod config;
@@ -22,6 +23,7 @@ mod jlist;
 mod kill;
 mod list;
 mod logs;
+mod monit;
 mod multiset;
 mod nginx;
 mod pick;
@@ -30,6 +32,7 @@ mod ping;
 mod prettylist;
 mod reload;
 mod reload_logs;
+mod report;
 mod reset;
 mod restart;
 mod resurrect;
@@ -38,11 +41,13 @@ mod save;
 mod scale;
 mod send;
 mod send_signal;
+mod serve;
 mod serve_pick;
 mod set;
 mod start;
 mod startup;
 mod stop;
+mod sysinfos;
 mod targets;
 mod unset;
 mod unstartup;
@@ -69,6 +74,7 @@ pub(crate) const VERBS: &[Verb] = &[
     scale::VERB,
     run::VERB,
     list::VERB,
+    monit::VERB,
     describe::VERB,
     logs::VERB,
     events::VERB,
@@ -88,6 +94,8 @@ pub(crate) const VERBS: &[Verb] = &[
     reload_logs::VERB,
     send_signal::VERB,
     send::VERB,
+    attach::VERB,
+    serve::VERB,
     save::VERB,
     resurrect::VERB,
     cleardump::VERB,
@@ -102,6 +110,8 @@ pub(crate) const VERBS: &[Verb] = &[
     unset::VERB,
     multiset::VERB,
     doctor::VERB,
+    sysinfos::VERB,
+    report::VERB,
     version::VERB,
     completion::VERB,
 ];
