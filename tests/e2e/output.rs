@@ -87,6 +87,25 @@ fn a_cron_rule_rotates_between_lines() {
 }
 
 #[test]
+fn a_home_may_have_a_rule_of_rotation_that_an_app_can_refuse() {
+    let world = World::new();
+    let program = crate::world::puppet();
+    let start = |name: &str, options: &[&str]| {
+        let mut command = world.command(["start", "--name", name]);
+        command.args(options).arg(&program).env("WPM_LOG_ROTATE_INTERVAL", "* * * * * *");
+        assert!(command.output().expect("runs").status.success());
+        world.puppet()
+    };
+    let mut refusing = start("refusing", &["--log-rotate-interval", "0"]);
+    assert_eq!(refusing.tell("print kept"), "done");
+    let mut plain = start("plain", &[]);
+    assert_eq!(plain.tell("print moved"), "done");
+    let logs = world.home().join("logs");
+    let _rotated = await_entry(&logs, |name| name.starts_with("plain-out__"));
+    assert_eq!(world.read("logs/refusing-out.log"), "kept\n");
+}
+
+#[test]
 fn times_are_put_before_lines() {
     let world = World::new();
     let mut p = world.start("timed", "--time", 1).remove(0);
@@ -111,6 +130,21 @@ fn logs_shows_the_last_lines_even_without_a_daemon() {
     world.run("stop tail").ok();
     let said = world.run("logs tail --lines 1 --nostream --raw").ok();
     assert_eq!(said.out, "line 000000049\n");
+}
+
+#[test]
+fn since_says_where_lines_carry_no_time() {
+    let world = World::new();
+    let mut bare = world.start("bare", "", 1).remove(0);
+    let mut timed = world.start("timed", "--time", 1).remove(0);
+    for (puppet, file) in [(&mut bare, "bare-out.log"), (&mut timed, "timed-out.log")] {
+        assert_eq!(puppet.tell("print hello"), "done");
+        await_text(&world.home().join("logs").join(file), "hello");
+    }
+    let said = world.run("logs --since 1h --nostream").ok();
+    assert!(said.err.contains("the lines of bare carry no time"), "{}", said.err);
+    assert_eq!(said.out.lines().count(), 2, "{}", said.out);
+    assert_eq!(world.run("logs timed --since 1h --nostream").ok().err, "");
 }
 
 #[test]

@@ -10,6 +10,10 @@ use croner::Cron as Rule;
 use jiff::Zoned;
 use tokio::time::Instant;
 use wpm_core::{AppId, Core, InstanceId, Spec};
+use wpm_proto::env;
+
+/// The rule of an app that does not want the one of its home.
+pub(crate) const NEVER: &str = "0";
 
 /// What a rule is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +41,8 @@ pub(crate) struct Cron {
     /// By app and purpose: the spec that the rule was read from, and when it fires next.
     rules: BTreeMap<(AppId, What), Entry>,
     instances: BTreeMap<AppId, Vec<InstanceId>>,
+    /// Rule of rotation of apps that have none.
+    rotation: Option<String>,
 }
 
 #[derive(Debug)]
@@ -52,8 +58,22 @@ pub(crate) fn parse(rule: &str) -> Result<Rule, String> {
 }
 
 impl Cron {
+    /// No apps yet, and this rule of rotation for those that have none.
+    pub(crate) fn with_rotation(rule: Option<String>) -> Self {
+        let rotation = rule.filter(|rule| *rule != NEVER && !rule.is_empty()).filter(|rule| {
+            let read = parse(rule);
+            if let Err(why) = &read {
+                tracing::warn!("{}={rule} is no cron rule and is left out: {why}", env::LOG_ROTATE_INTERVAL);
+            }
+            read.is_ok()
+        });
+        Self { rotation, ..Self::default() }
+    }
+
     /// Follows the apps: reads new rules, forgets old ones.
     pub(crate) fn follow(&mut self, core: &Core) {
+        let rotation = self.rotation.clone();
+        let rules_of = |spec| rules_of(spec, rotation.as_deref());
         if self.rules.is_empty() && core.apps().all(|app| rules_of(&app.spec).next().is_none()) {
             return;
         }
@@ -107,10 +127,9 @@ impl Cron {
     }
 }
 
-/// The rules of an app.
-fn rules_of(spec: &Spec) -> impl Iterator<Item = (What, &str)> {
-    let run = spec.schedule.as_ref().or(spec.cron_restart.as_ref());
-    [(What::Run, run), (What::Rotation, spec.log.rotate_interval.as_ref())]
-        .into_iter()
-        .filter_map(|(what, rule)| Some((what, rule?.as_str())))
+/// The rules of an app, `rotation` being that of apps that have none of their own.
+fn rules_of<'a>(spec: &'a Spec, rotation: Option<&'a str>) -> impl Iterator<Item = (What, &'a str)> {
+    let run = spec.schedule.as_deref().or(spec.cron_restart.as_deref());
+    let rotation = spec.log.rotate_interval.as_deref().or(rotation).filter(|rule| *rule != NEVER);
+    [(What::Run, run), (What::Rotation, rotation)].into_iter().filter_map(|(what, rule)| Some((what, rule?)))
 }

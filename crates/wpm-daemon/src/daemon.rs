@@ -219,7 +219,7 @@ impl Daemon {
             started_ms: clock::wall_ms(),
             quitting: false,
             keep_list: false,
-            cron: Cron::default(),
+            cron: Cron::with_rotation(std::env::var(wpm_proto::env::LOG_ROTATE_INTERVAL).ok()),
             watches: crate::watch::Watches::default(),
             hook_turns: crate::hooks::Turns::default(),
             preparing: HashMap::new(),

@@ -29,7 +29,7 @@ pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Result<Spec, Unsound> {
         ("schedule", &app.schedule),
         ("log_rotate_interval", &app.log_rotate_interval),
     ] {
-        if let Some(rule) = rule.as_ref().filter(|rule| field != "cron_restart" || *rule != "0")
+        if let Some(rule) = rule.as_ref().filter(|rule| field == "schedule" || *rule != crate::cron::NEVER)
             && let Err(why) = crate::cron::parse(rule)
         {
             return Err(unsound(field, format!("invalid cron rule `{rule}` of `{name}`: {why}")));

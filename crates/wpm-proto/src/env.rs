@@ -10,6 +10,8 @@ pub const LOG_MAX_SIZE: &str = "WPM_LOG_MAX_SIZE";
 pub const LOG_RETAIN: &str = "WPM_LOG_RETAIN";
 /// Whether rotated log files are gzipped, when the app does not say.
 pub const LOG_COMPRESS: &str = "WPM_LOG_COMPRESS";
+/// Cron rule by which log files are rotated, when the app does not say.
+pub const LOG_ROTATE_INTERVAL: &str = "WPM_LOG_ROTATE_INTERVAL";
 /// First signal of a stop (pm2's `PM2_KILL_SIGNAL`).
 pub const KILL_SIGNAL: &str = "WPM_KILL_SIGNAL";
 /// Default of `--kill-timeout` in milliseconds.

@@ -23,6 +23,7 @@ use crate::interrupt;
 use crate::output;
 use crate::pm2;
 use crate::quantity::parse_duration;
+use crate::render::escape;
 
 pub(super) use following::Following;
 pub(super) use format::Format;
@@ -143,7 +144,14 @@ fn show(context: &mut Context, logs: &Logs) -> Outcome {
         context.warn(&whom);
     }
     let lines = logs.lines.unwrap_or(if logs.since.is_some() { usize::MAX } else { DEFAULT_LINES });
-    let starts = collect::tails(&sources, lines, logs, &mut printer)?;
+    let collect::Tails { starts, timeless } = collect::tails(&sources, lines, logs, &mut printer)?;
+    if !timeless.is_empty() {
+        let names: Vec<String> = timeless.iter().map(|name| escape::clean(name)).collect();
+        context.warn(&format!(
+            "the lines of {} carry no time, so --since chose whole files; `--time` at the start puts one before each",
+            names.join(", ")
+        ));
+    }
     if logs.nostream {
         return Ok(ExitCode::Ok);
     }

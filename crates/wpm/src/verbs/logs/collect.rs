@@ -3,6 +3,7 @@
 //! Asks the daemon if it is up, else the disk. Invariant: a file that is shown once stays, whatever
 //! happens to its app.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 
 use wpm_client::logs::{self as files, Line, Source, Tail};
@@ -173,14 +174,23 @@ impl Target {
     }
 }
 
-/// Prints the last lines of every file in one order; gives the offsets where following begins.
+/// What the last lines have shown.
+pub(super) struct Tails {
+    /// Offsets where following begins, by source.
+    pub(super) starts: Vec<u64>,
+    /// Apps whose lines were chosen by time and carry none.
+    pub(super) timeless: BTreeSet<String>,
+}
+
+/// Prints the last lines of every file in one order.
 pub(super) fn tails(
     sources: &[Source],
     count: usize,
     logs: &Logs,
     printer: &mut Printer,
-) -> Result<Vec<u64>, Failure> {
+) -> Result<Tails, Failure> {
     let mut starts = Vec::with_capacity(sources.len());
+    let mut timeless = BTreeSet::new();
     let mut piles = Vec::new();
     for (position, source) in sources.iter().enumerate() {
         let Ok(file) = File::open(&source.path) else {
@@ -218,12 +228,16 @@ pub(super) fn tails(
             lines = older;
         }
         lines.drain(..lines.len().saturating_sub(count));
+        if logs.since.is_some() && !lines.is_empty() && lines.iter().all(|line| files::stamp(line).is_none())
+        {
+            timeless.insert(source.app.clone());
+        }
         piles.push((position, lines, changed));
     }
     printer.fit(sources);
     let lines: Vec<Line> = files::merge(piles);
     printer.print(sources, &lines, None)?;
-    Ok(starts)
+    Ok(Tails { starts, timeless })
 }
 
 /// When a file was written last, in milliseconds since 1970.
