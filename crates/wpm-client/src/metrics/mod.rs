@@ -21,6 +21,9 @@ use procfs::Process;
 use samples::{Sample, Samples};
 pub use sockets::Sockets;
 
+/// Instances up to which their processes are found one by one, and not among all.
+const FEW: usize = 8;
+
 /// What an instance's process tree uses.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Usage {
@@ -54,7 +57,12 @@ impl<'a> Survey<'a> {
         }
         let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
         shims.sort_unstable();
-        Self { instances, table: Table::new(procfs::all(&shims)) }
+        let few = (instances.len() <= FEW).then(|| {
+            let roots: Vec<i32> = instances.iter().map(|it| it.pid).chain(shims.iter().copied()).collect();
+            procfs::trees(&roots)
+        });
+        let processes = few.flatten().unwrap_or_else(|| procfs::all(&shims));
+        Self { instances, table: Table::new(processes) }
     }
 
     /// Usage of every instance, by public id. `home` keeps the sample that the next look compares with.
