@@ -2,7 +2,7 @@
 //!
 //! Each case: one process is watched while something is done, and struck at its so-and-so-manieth call of
 //! one kind. Afterwards nothing may be torn, lost, double or left over. How many calls there are is counted
-//! first. Within `WPM_INJECT_SECONDS` (20 where nothing is said) cases are drawn by chance; 0 takes them
+//! first. Within `WPM_INJECT_SECONDS` (8 where nothing is said) cases are drawn by chance; 0 takes them
 //! all, one after the other.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ const STARTING: Duration = Duration::from_millis(400);
 
 /// Time for all cases of a test.
 fn limit() -> Option<Duration> {
-    let seconds = std::env::var("WPM_INJECT_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
+    let seconds = std::env::var("WPM_INJECT_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(8);
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
