@@ -85,7 +85,7 @@ fn of_refusal(refused: CommandError) -> Unsound {
 mod tests {
     use super::*;
 
-    fn app(name: &str, more: &serde_json::Value) -> AppSpec {
+    fn app(name: &str, more: serde_json::Value) -> AppSpec {
         let mut app = serde_json::json!({ "name": name, "script": "/bin/true", "cwd": "/" });
         let serde_json::Value::Object(more) = more else { panic!("an object") };
         app.as_object_mut().expect("an object").extend(more);
@@ -96,12 +96,12 @@ mod tests {
     fn every_app_that_is_wrong_is_named_with_its_key() {
         use serde_json::json;
         let found = check(vec![
-            app("good", &json!({ "depends_on": { "elsewhere": "ready" }, "cron_restart": "0" })),
-            app("rule", &json!({ "schedule": "61 * * * *", "autorestart": false })),
-            app("hook", &json!({ "hooks": { "on_fire": "x" } })),
-            app("nice", &json!({ "nice": 77 })),
-            app("a", &json!({ "depends_on": { "b": "ready" } })),
-            app("b", &json!({ "depends_on": { "a": "ready" } })),
+            app("good", json!({ "depends_on": { "elsewhere": "ready" }, "cron_restart": "0" })),
+            app("rule", json!({ "schedule": "61 * * * *", "autorestart": false })),
+            app("hook", json!({ "hooks": { "on_fire": "x" } })),
+            app("nice", json!({ "nice": 77 })),
+            app("a", json!({ "depends_on": { "b": "ready" } })),
+            app("b", json!({ "depends_on": { "a": "ready" } })),
         ]);
         let found: Vec<(&str, &str)> =
             found.iter().map(|one| (one.app.as_str(), one.field.as_str())).collect();
