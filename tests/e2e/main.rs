@@ -16,6 +16,7 @@ mod events;
 mod exhausted;
 mod full_disk;
 mod groups;
+mod homes;
 mod import;
 mod jobs;
 mod life;

@@ -345,6 +345,47 @@ fn what_others_do_to_the_file_is_followed() {
 }
 
 #[test]
+fn a_folder_in_the_place_of_the_file_is_waited_out() {
+    for shared in [false, true] {
+        let mut w = World::new();
+        let mut e = Echo::new(&mut w, |l| l.log.shared = shared);
+        let log = w.home().join("logs/out.log");
+        e.say("one\n");
+        eventually(|| w.text("logs/out.log") == "one\n");
+        std::fs::remove_file(&log).unwrap();
+        std::fs::create_dir(&log).unwrap();
+        e.say("two\n");
+        // EISDIR
+        e.run.until(|r| r.log.errno == 21);
+        std::fs::remove_dir(&log).unwrap();
+        e.run.until(|r| r.log.errno == 0);
+        eventually(|| w.text("logs/out.log") == "two\n");
+        e.end();
+    }
+}
+
+/// A line that never ends goes through in pieces: the memory of the shim does not grow with it.
+#[test]
+fn a_line_of_any_length_takes_no_memory() {
+    let mut w = World::new();
+    let mut launch = w.launch(&[]);
+    launch.program = b"/bin/sh".to_vec();
+    let script = b"head -c 50000000 /dev/zero; read x".to_vec();
+    launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script];
+    launch.log.format = LineFormat::Stamped("x".into());
+    launch.log.max_size = 0;
+    let mut run = w.start(launch);
+    // The last piece waits for the rest of the line.
+    eventually(|| w.home().join("logs/out.log").metadata().is_ok_and(|data| data.len() > 49_900_000));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", run.shim())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = most.trim().split(' ').next().unwrap().parse().unwrap();
+    assert!(kib < 20_000, "{kib} KiB");
+    run.tell(&ToShim::KillTree);
+    run.finish();
+}
+
+#[test]
 fn rotation_on_request_waits_for_the_line() {
     for shared in [false, true] {
         let mut w = World::new();
