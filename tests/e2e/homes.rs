@@ -107,12 +107,13 @@ fn a_client_that_is_killed_leaves_the_whole_or_nothing() {
     world.run("list").ok();
     // First in the middle, then at some moment before or after it.
     let rounds = [(true, Signal::KILL), (true, Signal::INT), (false, Signal::HUP), (false, Signal::KILL)];
+    let mut running = Vec::new();
     for (n, (begun, signal)) in rounds.into_iter().enumerate() {
         let name = format!("app-{n}");
         let mut client = start_of(&world, &name).spawn().expect("runs");
         if begun {
             // In the middle: the app runs, the start check is not over.
-            let _p = world.puppet();
+            running.push(world.puppet());
         }
         let _gone = kill_process(Pid::from_child(&client), signal);
         let _code = client.wait().expect("ends");

@@ -15,6 +15,12 @@ use wpm_proto::env;
 /// The rule of an app that does not want the one of its home.
 pub(crate) const NEVER: &str = "0";
 
+/// Longest sleep while there are rules: nobody tells that the clock was set.
+const LONGEST: Duration = Duration::from_secs(600);
+/// A clock that goes back by no more than this was corrected, not set: a rule that has fired a moment ago does
+/// not fire again.
+const SET_BACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
 /// What a rule is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
@@ -43,6 +49,8 @@ pub(crate) struct Cron {
     instances: BTreeMap<AppId, Vec<InstanceId>>,
     /// Rule of rotation of apps that have none.
     rotation: Option<String>,
+    /// What the clock said when it was looked at last.
+    looked: Option<Zoned>,
 }
 
 #[derive(Debug)]
@@ -95,11 +103,28 @@ impl Cron {
             .collect();
     }
 
-    /// When the next rule fires.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    /// When the next rule fires, or the clock is to be looked at again.
+    pub(crate) fn next(&mut self) -> Option<Instant> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let now = Zoned::now();
+        self.look_at_clock(&now);
         let at = self.rules.values().filter_map(|e| e.at.as_ref()).min()?;
-        let wait = Zoned::now().duration_until(at);
-        Some(Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO))
+        let wait = Duration::try_from(now.duration_until(at)).unwrap_or(Duration::ZERO);
+        Some(Instant::now() + wait.min(LONGEST))
+    }
+
+    /// Computes the times anew where the clock was set back: those that were found lie too far ahead. Set
+    /// forward, a rule fires once for all that was passed over.
+    fn look_at_clock(&mut self, now: &Zoned) {
+        let back = self.looked.as_ref().map_or(jiff::SignedDuration::ZERO, |last| now.duration_until(last));
+        if back > SET_BACK {
+            for entry in self.rules.values_mut() {
+                entry.at = entry.rule.find_next_occurrence(now, false).ok();
+            }
+        }
+        self.looked = Some(now.clone());
     }
 
     /// When an app is restarted or run next, in milliseconds since 1970.
@@ -132,4 +157,49 @@ fn rules_of<'a>(spec: &'a Spec, rotation: Option<&'a str>) -> impl Iterator<Item
     let run = spec.schedule.as_deref().or(spec.cron_restart.as_deref());
     let rotation = spec.log.rotate_interval.as_deref().or(rotation).filter(|rule| *rule != NEVER);
     [(What::Run, run), (What::Rotation, rotation)].into_iter().filter_map(|(what, rule)| Some((what, rule?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+    use wpm_core::{Command, Input, Now, RunId, Start, StartApp, Ticket};
+
+    use super::*;
+    use crate::convert;
+
+    #[test]
+    fn a_clock_that_was_set_holds_no_rule_up_and_fires_none_twice() {
+        let mut core = Core::new(RunId(1));
+        let json =
+            serde_json::json!({"name": "a", "script": "/bin/true", "cwd": "/", "cron_restart": "0 * * * *"});
+        let app = serde_json::from_value(json).expect("a spec");
+        let spec = convert::spec(app, convert::Defaults::default()).expect("a sound one");
+        let start = Start { apps: vec![StartApp { spec, start_now: true }], force: false };
+        core.handle(Now::default(), Input::Command(Ticket(1), Command::Start(start)));
+        let id = core.apps().next().expect("one").id;
+        let mut cron = Cron::default();
+        assert_eq!(cron.next(), None, "without rules nobody wakes up");
+        cron.follow(&core);
+        assert!(cron.next().expect("a rule") <= Instant::now() + LONGEST);
+        let now = Zoned::now();
+        let at = |cron: &Cron| cron.next_of(id).expect("a time");
+        let within_the_hour = |cron: &Cron, of: &Zoned| {
+            let since = i64::try_from(at(cron)).expect("fits") - of.timestamp().as_millisecond();
+            (1..=3_600_000).contains(&since)
+        };
+        assert!(within_the_hour(&cron, &now));
+        // Corrected by seconds: the time stays.
+        let before = at(&cron);
+        cron.look_at_clock(&now.checked_sub(5.seconds()).expect("in range"));
+        assert_eq!(at(&cron), before);
+        // Set back by a year: it does not wait for that year to pass.
+        let earlier = now.checked_sub(1.year()).expect("in range");
+        cron.look_at_clock(&earlier);
+        assert!(within_the_hour(&cron, &earlier));
+        // Set forward: what was passed over is due once, and the next time lies ahead.
+        cron.look_at_clock(&now);
+        assert_eq!(cron.due().len(), 1);
+        assert_eq!(cron.due().len(), 0);
+        assert!(within_the_hour(&cron, &Zoned::now()));
+    }
 }
