@@ -23,6 +23,24 @@ fn a_known_app_takes_new_options_when_it_is_not_up() {
 }
 
 #[test]
+fn one_instance_is_started_by_its_index() {
+    let world = World::new();
+    let puppets = world.start("pair", "-i 2", 2);
+    world.run("stop pair").ok();
+    for puppet in puppets {
+        puppet.dead();
+    }
+    world.run("start pair/1").ok();
+    let one = world.puppet();
+    assert_eq!(one.index, "1");
+    let mut statuses = world.statuses();
+    statuses.sort();
+    assert_eq!(statuses, ["online", "stopped"]);
+    let said = world.run("start pair/7").fails(1);
+    assert!(said.err.contains("pair/7"), "{}", said.err);
+}
+
+#[test]
 fn a_name_that_nearly_is_one_is_suggested() {
     let world = World::new();
     let _web = world.start("web", "", 1);

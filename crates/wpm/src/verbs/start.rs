@@ -156,16 +156,28 @@ pub(super) fn or_default(targets: Vec<String>, caller: &Caller) -> Result<Vec<St
 /// Whether a target has the form of a name: no path, no file name with an extension that is there.
 fn may_be_known(target: &str) -> bool {
     let regex = target.len() > 2 && target.starts_with('/') && target.ends_with('/');
-    let path = target.contains('/') && !regex;
-    let file = target.contains('.') && std::path::Path::new(target).exists();
+    let path = target.contains('/') && !regex && instance(target).is_none();
+    let file = target.contains(['.', '/']) && std::path::Path::new(target).exists();
     !path && !file && !is_app_file(target) && target != "-" && !target.is_empty()
 }
 
-/// Whether it is the name, namespace or id of something in the list, or a pattern that matches.
+/// Name and index, where a target has the form `name/1` or `name:1`.
+fn instance(target: &str) -> Option<(&str, u32)> {
+    let (name, index) = target.rsplit_once(['/', ':'])?;
+    Some((name, index.parse().ok()?)).filter(|(name, _)| !name.is_empty() && !name.contains('/'))
+}
+
+/// Whether it is the name, namespace or id of something in the list, an instance of it, or a pattern that
+/// matches.
 fn is_known(target: &str, apps: &[AppView]) -> bool {
     let pattern = target.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
     if let Some(pattern) = pattern.and_then(|pattern| regex::Regex::new(pattern).ok()) {
         return apps.iter().any(|app| pattern.is_match(&app.name));
+    }
+    if let Some((name, index)) = instance(target)
+        && apps.iter().any(|app| app.name == name && app.instances.iter().any(|it| it.index == index))
+    {
+        return true;
     }
     target == "all"
         || apps.iter().any(|app| app.name == target || app.namespace == target)
