@@ -60,10 +60,27 @@ fn apps_whose_list_was_lost_are_left_alone_until_there_is_a_good_one() {
     await_text(&path("daemon.log"), "they are left alone until there is a good");
     assert_eq!(p.tell("print on"), "done");
     await_text(&path("logs/rock-out.log"), "on");
+    let said = world.run("list").fails(1);
+    assert!(said.err.contains("they are left alone until there is a good"), "{}", said.err);
     // The keeper tries again and again, so that a good list is all that it takes.
     std::fs::copy(path("dump.json"), path("state.json")).expect("copied");
     let list = world.jlist();
     assert_eq!((&list[0]["pid"], &list[0]["pm2_env"]["restart_time"]), (&p.pid.into(), &0.into()));
     let set_aside = std::fs::read_dir(world.home()).expect("there").flatten();
     assert_eq!(set_aside.filter(|e| e.file_name().to_string_lossy().contains(".corrupt-")).count(), 2);
+}
+
+#[test]
+fn a_list_of_a_newer_wpm_is_left_alone_and_every_command_says_so() {
+    let world = World::new();
+    std::fs::create_dir(world.home()).expect("a home");
+    let newer = r#"{"version":99,"apps":[]}"#;
+    std::fs::write(world.home().join("state.json"), newer).expect("written");
+    for command in ["list", "start true", "ping"] {
+        let said = world.run(command).fails(1);
+        assert!(said.err.contains("it has version 99"), "{}", said.err);
+    }
+    assert_eq!(world.read("state.json"), newer);
+    std::fs::remove_file(world.home().join("state.json")).expect("removed");
+    assert!(world.jlist().is_empty());
 }

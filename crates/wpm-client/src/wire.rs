@@ -60,7 +60,11 @@ impl Connection {
     /// Writes all of it; a daemon that does not read is given up at the deadline.
     pub(crate) fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), Error> {
         self.stream.set_send_timeout(Some(deadline.left()?)).map_err(Error::Talk)?;
-        (&self.stream).write_all(bytes).map_err(|cause| in_time(cause, Some(deadline)))
+        (&self.stream).write_all(bytes).map_err(|cause| match cause.kind() {
+            // It died before it took what it is asked.
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Lost,
+            _ => in_time(cause, Some(deadline)),
+        })
     }
 
     /// The next frame. Without a deadline it waits for as long as it takes.

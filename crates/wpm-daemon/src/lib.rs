@@ -46,6 +46,7 @@ mod state_file;
 mod stdin;
 mod store;
 mod take_over;
+mod unable;
 mod update;
 mod views;
 mod watch;

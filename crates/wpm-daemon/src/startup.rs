@@ -17,7 +17,7 @@ use crate::daemon::{Daemon, Message};
 use crate::link::{Link, Outbox, pump};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::{listener, recover, witness};
+use crate::{listener, recover, state_file, unable, witness};
 
 /// Runs the daemon until it is told to end.
 ///
@@ -62,7 +62,15 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
 
     let listener = listener::open(&home).map_err(|e| e.to_string())?;
     let (held, witnesses) = witness::part(held);
-    let recovered = recover::recover(&home, settings.spec, witnesses)?;
+    let recovered = match recover::recover(&home, settings.spec, witnesses) {
+        Ok(recovered) => recovered,
+        Err(why) => {
+            tracing::error!("{why}");
+            unable::refuse(&listener, &why, || state_file::is_usable(&home.state(), &home.state_backup()))
+                .await;
+            return Err(why);
+        }
+    };
     let store = Store::start(home.clone(), written_to)
         .map_err(|e| format!("cannot open {}: {e}", home.journal().display()))?;
     drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));

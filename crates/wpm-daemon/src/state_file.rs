@@ -131,6 +131,12 @@ pub(crate) fn load(path: &Path, backup: &Path) -> Result<Loaded, LoadError> {
     Ok(loaded)
 }
 
+/// Whether a daemon that was not content with these files would be now. Changes nothing.
+pub(crate) fn is_usable(path: &Path, backup: &Path) -> bool {
+    let taken_away = || !path.exists() && !was_set_aside(path);
+    read(path).is_ok() || read(backup).is_ok() || taken_away()
+}
+
 /// Whether a file of this name was set aside once, and is still there.
 pub(crate) fn was_set_aside(path: &Path) -> bool {
     let Some((folder, name)) = path.parent().zip(path.file_name()) else { return false };
