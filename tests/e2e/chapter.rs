@@ -314,7 +314,8 @@ fn python_servers_take_the_socket_that_wpm_holds() {
         let program = python().join(server);
         let start =
             ["start", program.to_str().expect("utf-8"), "-i", "4", "--cwd", "python", "--listen", &listen];
-        let signal = ["--kill-signal", signal, "--"];
+        // A busy machine may take its time for the requests under way.
+        let signal = ["--kill-signal", signal, "--kill-timeout", "20s", "--"];
         chapter.wpm(start.into_iter().chain(signal).chain(args.iter().copied()), &[]).ok();
         different(4, || instance(port));
         under_load(|| get(port), chapter.world.command(["reload", server, "--silent"]));

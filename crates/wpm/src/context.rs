@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use wpm_client::subscribe::Subscription;
 use wpm_client::{Client, Options, Start, home};
 use wpm_proto::home::Home;
 use wpm_proto::request::Op;
@@ -109,6 +110,22 @@ pub(crate) fn next_daemon(home: &Home, patience: Duration) -> Result<Client, wpm
         let options = Options { start: Start::Never, ..Options::default() };
         match Client::open(home.clone(), options) {
             Err(_) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(20)),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The events of the daemon that comes after one that has ended; as [`next_daemon`].
+pub(crate) fn next_events(
+    home: &Home,
+    since_ms: Option<u64>,
+    patience: Duration,
+) -> Result<Subscription, wpm_client::Error> {
+    let begun = Instant::now();
+    loop {
+        match next_daemon(home, patience).and_then(|client| Subscription::open(client, since_ms)) {
+            // That one has ended, too.
+            Err(wpm_client::Error::Lost) if begun.elapsed() < patience => {}
             outcome => return outcome,
         }
     }

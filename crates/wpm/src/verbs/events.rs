@@ -14,7 +14,7 @@ use wpm_proto::event::{EventKind, EventView};
 use super::Outcome;
 use crate::cli::{Verb, arguments};
 use crate::complete;
-use crate::context::{Context, next_daemon};
+use crate::context::{Context, next_events};
 use crate::failure::{Code, Failure};
 use crate::output;
 use crate::quantity::show_duration;
@@ -91,7 +91,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     while let Some(events) = &mut subscription {
         match follow(events, &arguments, &mut last) {
             Err(Failed::Daemon(Error::Lost)) => {
-                subscription = Some(Subscription::open(next_daemon(&home, NEXT_DAEMON)?, last)?);
+                subscription = Some(next_events(&home, last, NEXT_DAEMON)?);
             }
             Err(Failed::Daemon(error)) => return Err(error.into()),
             Err(Failed::Output(failure)) => return Err(failure),

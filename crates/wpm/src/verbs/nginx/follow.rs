@@ -13,7 +13,7 @@ use wpm_proto::home::Home;
 
 use super::file::Kept;
 use super::{Outcome, Wanted, update};
-use crate::context::{Context, next_daemon};
+use crate::context::{Context, next_daemon, next_events};
 use crate::failure::{Code, Failure};
 use crate::output;
 use crate::reach::one_app;
@@ -75,16 +75,9 @@ pub(super) fn follow(context: &mut Context, kept: &Kept, wanted: &Wanted, target
 
 /// Connections to the next daemon, after one has ended.
 fn next(home: &Home) -> Result<(Client, Subscription), Error> {
-    let begun = Instant::now();
-    loop {
-        let client = next_daemon(home, NEXT_DAEMON)?;
-        match next_daemon(home, NEXT_DAEMON).and_then(|client| Subscription::open(client, None)) {
-            Ok(events) => return Ok((client, events)),
-            // That one has ended, too.
-            Err(Error::Lost) if begun.elapsed() < NEXT_DAEMON => {}
-            Err(error) => return Err(error),
-        }
-    }
+    // The events first: what happens meanwhile is in the list, or comes.
+    let events = next_events(home, None, NEXT_DAEMON)?;
+    Ok((next_daemon(home, NEXT_DAEMON)?, events))
 }
 
 /// Waits for an event of the app and until it is quiet again; `false`: the pause is over first.
