@@ -65,7 +65,7 @@ pub enum Thing {
 pub enum FromKeeper {
     /// First record after the daemon has been started.
     Hello {
-        /// [`CONTRACT`] of the keeper.
+        /// [`CONTRACT`](super::CONTRACT) of the keeper.
         contract: u16,
         /// Process id of the keeper.
         pid: i32,
