@@ -62,3 +62,21 @@ fn an_app_that_writes_what_it_is_watched_for_is_not_restarted_for_ever() {
     await_text(&world.home().join("daemon.log"), "it is not watched any more");
     assert_eq!(world.statuses(), ["online"]);
 }
+
+#[test]
+fn a_restart_turns_a_watch_on_and_off() {
+    let world = World::new();
+    let source = world.dir.path().join("source");
+    write(&source.join("server.js"), "1");
+    let first = world.start("web", &format!("--cwd {} --watch-delay 20ms", source.display()), 1).remove(0);
+    world.run("restart web --watch").ok();
+    first.dead();
+    let second = world.puppet();
+    await_text(&world.home().join("daemon.log"), "\"web\": 1 folders are watched");
+    write(&source.join("server.js"), "2");
+    second.dead();
+    let _third = world.puppet();
+    world.run("restart web --watch").ok();
+    let spec = world.run("describe web --json").ok().json()["apps"][0]["spec"].clone();
+    assert!(spec["watch"].as_array().is_none_or(Vec::is_empty), "{spec}");
+}

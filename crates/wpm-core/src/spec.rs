@@ -339,4 +339,6 @@ pub struct SpecChange {
     pub cron_restart: Option<Option<String>>,
     /// New date format.
     pub date_format: Option<Option<String>>,
+    /// What is watched; empty: the other way round (the working directory, or nothing more).
+    pub watch: Option<Vec<String>>,
 }

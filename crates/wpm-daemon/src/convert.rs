@@ -416,6 +416,7 @@ pub(crate) fn change(change: Change) -> SpecChange {
         stop_exit_codes,
         cron_restart,
         log_date_format,
+        watch,
     } = change;
     let span = |ms: u64| (ms > 0).then_some(Millis(ms));
     SpecChange {
@@ -433,6 +434,7 @@ pub(crate) fn change(change: Change) -> SpecChange {
         stop_exit_codes,
         cron_restart: cron_restart.map(|rule| (rule != "0").then_some(rule)),
         date_format: log_date_format.map(|format| (!format.is_empty()).then_some(format)),
+        watch,
     }
 }
 

@@ -88,7 +88,7 @@ mod tests {
     fn app(name: &str, more: serde_json::Value) -> AppSpec {
         let mut app = serde_json::json!({ "name": name, "script": "/bin/true", "cwd": "/" });
         let serde_json::Value::Object(more) = more else { panic!("an object") };
-        app.as_object_mut().expect("an object").extend(more.clone());
+        app.as_object_mut().expect("an object").extend(more);
         serde_json::from_value(app).expect("a spec")
     }
 

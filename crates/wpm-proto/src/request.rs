@@ -73,6 +73,9 @@ pub struct Change {
     pub cron_restart: Option<String>,
     /// Time prefix; empty removes it.
     pub log_date_format: Option<String>,
+    /// What is watched, absolute; empty: the working directory, or nothing where something is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Vec<String>>,
 }
 
 /// What can be asked.

@@ -44,6 +44,12 @@ impl Spec {
         set(&mut spec.restart.stop_exit_codes, change.stop_exit_codes.as_ref());
         set(&mut spec.cron_restart, change.cron_restart.as_ref());
         set(&mut spec.log.date_format, change.date_format.as_ref());
+        match &change.watch {
+            None => {}
+            Some(paths) if !paths.is_empty() => spec.watch.paths.clone_from(paths),
+            Some(_) if spec.watch.paths.is_empty() => spec.watch.paths = vec![spec.cwd.clone()],
+            Some(_) => spec.watch.paths.clear(),
+        }
         spec
     }
 }
@@ -57,6 +63,19 @@ mod tests {
     fn nothing_changes_nothing() {
         let spec = Spec::new("web", "/srv/web", "/srv");
         assert_eq!(spec.with(&SpecChange::default()), spec);
+    }
+
+    #[test]
+    fn a_watch_is_turned_on_and_off_and_given_paths() {
+        let watch = |paths: &[&str]| SpecChange {
+            watch: Some(paths.iter().map(|path| (*path).to_owned()).collect()),
+            ..SpecChange::default()
+        };
+        let spec = Spec::new("web", "/srv/web", "/srv");
+        let on = spec.with(&watch(&[]));
+        assert_eq!(on.watch.paths, ["/srv"]);
+        assert!(on.with(&watch(&[])).watch.paths.is_empty());
+        assert_eq!(on.with(&watch(&["/a", "/b"])).watch.paths, ["/a", "/b"]);
     }
 
     #[test]

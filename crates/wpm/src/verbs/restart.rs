@@ -23,6 +23,7 @@ pub(crate) const VERB: Verb = Verb {
     examples: "  wpm restart web                  one app\n  wpm restart all                  every app\n  \
                wpm restart web --update-env     with the environment of this shell\n  \
                wpm restart web -- --port 81     with other arguments\n  \
+               wpm restart web --watch          watched from now on, or no more\n  \
                wpm restart wpm.toml             as the file says now",
     args: <Restart as clap::Args>::augment_args,
     run,
@@ -104,6 +105,7 @@ pub(super) fn change(flags: AppOptions) -> Result<Change, Failure> {
         stop_exit_codes: flags.stop_exit_codes.clone(),
         cron_restart: flags.cron_restart.clone(),
         log_date_format: flags.log_date_format.clone(),
+        watch: flags.watches.map(|_| watched(flags.watch.as_deref().unwrap_or_default())).transpose()?,
     };
     let rest = AppOptions {
         args: None,
@@ -118,6 +120,8 @@ pub(super) fn change(flags: AppOptions) -> Result<Change, Failure> {
         stop_exit_codes: None,
         cron_restart: None,
         log_date_format: None,
+        watches: None,
+        watch: None,
         ..flags
     };
     if rest.instances.is_some() {
@@ -134,6 +138,15 @@ pub(super) fn change(flags: AppOptions) -> Result<Change, Failure> {
             .help("delete and start the app anew, or describe it in an app file and start that"));
     }
     Ok(change)
+}
+
+/// Paths that the daemon can use, whose working directory is another.
+fn watched(paths: &[String]) -> Result<Vec<String>, Failure> {
+    let absolute = |path: &String| match std::path::absolute(path) {
+        Ok(path) => Ok(path.display().to_string()),
+        Err(cause) => Err(Failure::new(Code::Usage, format!("cannot watch `{path}`: {cause}"))),
+    };
+    paths.iter().map(absolute).collect()
 }
 
 #[cfg(test)]
