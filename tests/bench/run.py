@@ -150,17 +150,27 @@ def output(home, table, times, mib, cat):
         table.row(f"CPU of wpm for it, {what}", cpu[1:], "s/GiB", most)
 
 
+def apps(home, count):
+    """An app file with so many instances, in apps of at most 500: one may not have more than 1000."""
+    path = os.path.join(home.dir, "apps.json")
+    sizes = [min(500, count - at) for at in range(0, count, 500)]
+    with open(path, "w") as file:
+        json.dump({"apps": [{"name": f"many{i}", "script": home.puppet, "interpreter": "none", "instances": size,
+                             "exec_mode": "fork"} for i, size in enumerate(sizes)]}, file)
+    return path
+
+
 def growth(home, table, most):
     """Milliseconds for each app, at more and more apps: linear when it stays."""
     count = 10
     while count <= most:
-        start = acts.all_running(home, count, "start", home.puppet, "--name", "many", "-i", str(count))
+        start = acts.all_running(home, count, "start", apps(home, count))
         home.run("list")
         look = statistics.median(home.run("list") for _ in range(5))
         home.run("start", home.puppet, "--name", "apart", "--restart-delay", "0", "--", "apart")
         crash = statistics.median(acts.crashes_among(home, "apart"))
-        restart = acts.all_running(home, count, "restart", "many")
-        stop = home.run("stop", "many")
+        restart = acts.all_running(home, count, "restart", "/many/")
+        stop = home.run("stop", "/many/")
         for what, value in (("start", start), ("restart", restart), ("stop", stop), ("list", look)):
             table.row(f"growth: {what} of {count}, for each", [value / count], "ms")
         table.row(f"growth: crash of one among {count}", [crash], "ms")

@@ -3,11 +3,13 @@
 //! Knows nothing of requests' meaning. A frame that is malformed, too long or not finished in time
 //! costs its sender the connection; a client that does not read is dropped when its queue is full.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc::{Receiver, Sender, UnboundedSender, channel};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use wpm_proto::error::{ErrorCode, WireError};
 use wpm_proto::frame;
@@ -18,8 +20,9 @@ use wpm_proto::response::{Body, Response, Welcome};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId(pub(crate) u64);
 
-/// Responses that may wait for one client.
-const QUEUE: usize = 1024;
+/// Bytes of responses that may wait for one client, beside a single one. Counted in bytes, because one command may
+/// bring a short word on each of thousands of instances at once.
+const QUEUE: usize = 16 << 20;
 /// Time for a frame to be complete once it has begun, and for one to be taken by the client.
 const FRAME_TIME: Duration = Duration::from_secs(10);
 
@@ -30,7 +33,29 @@ pub(crate) struct Asked(pub(crate) SessionId, pub(crate) Box<Request>);
 /// The loop's hand on a session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    out: Sender<Vec<u8>>,
+    out: UnboundedSender<Vec<u8>>,
+    waiting: Waiting,
+}
+
+/// Bytes that wait for a client.
+#[derive(Debug, Clone, Default)]
+struct Waiting(Rc<Cell<usize>>);
+
+impl Waiting {
+    /// Queues a frame; `false` when too much waits already.
+    fn put(&self, out: &UnboundedSender<Vec<u8>>, frame: Vec<u8>) -> bool {
+        let (before, length) = (self.0.get(), frame.len());
+        let room = before == 0 || before + length <= QUEUE;
+        let put = room && out.send(frame).is_ok();
+        if put {
+            self.0.set(before + length);
+        }
+        put
+    }
+
+    fn taken(&self, length: usize) {
+        self.0.set(self.0.get().saturating_sub(length));
+    }
 }
 
 impl Session {
@@ -42,10 +67,12 @@ impl Session {
         left: UnboundedSender<SessionId>,
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Self {
-        let (out, queue) = channel(QUEUE);
-        let replies = out.downgrade();
+        let (out, queue) = unbounded_channel();
+        let waiting = Waiting::default();
+        let written = waiting.clone();
+        let replies = (out.downgrade(), waiting.clone());
         drop(tasks.spawn_local(async move {
-            let writer = write(&stream, queue);
+            let writer = write(&stream, queue, written);
             let reader = read(id, &stream, &requests, replies);
             tokio::pin!(writer, reader);
             tokio::select! {
@@ -58,12 +85,12 @@ impl Session {
             }
             let _ = left.send(id);
         }));
-        Self { out }
+        Self { out, waiting }
     }
 
     /// Queues a response. `false`: the client does not read and must be dropped.
     pub(crate) fn send(&self, response: &Response) -> bool {
-        self.out.try_send(encode(response)).is_ok()
+        self.waiting.put(&self.out, encode(response))
     }
 }
 
@@ -81,13 +108,14 @@ fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
     })
 }
 
-async fn write(mut stream: &Stream, mut queue: Receiver<Vec<u8>>) {
+async fn write(mut stream: &Stream, mut queue: UnboundedReceiver<Vec<u8>>, waiting: Waiting) {
     while let Some(first) = queue.recv().await {
         let mut next = Some(first);
         while let Some(bytes) = next {
             if !matches!(timeout(FRAME_TIME, stream.write_all(&bytes)).await, Ok(Ok(()))) {
                 return;
             }
+            waiting.taken(bytes.len());
             next = queue.try_recv().ok();
         }
     }
@@ -97,9 +125,9 @@ async fn read(
     id: SessionId,
     stream: &Stream,
     requests: &Sender<Asked>,
-    replies: tokio::sync::mpsc::WeakSender<Vec<u8>>,
+    (replies, waiting): (WeakUnboundedSender<Vec<u8>>, Waiting),
 ) {
-    let reply = |bytes: Vec<u8>| replies.upgrade().is_some_and(|out| out.try_send(bytes).is_ok());
+    let reply = |bytes: Vec<u8>| replies.upgrade().is_some_and(|out| waiting.put(&out, bytes));
     let refuse = |request: u64, code: ErrorCode, message: String, hint: Option<String>| {
         let error = WireError { code, message, hint, similar: vec![] };
         let _ = reply(encode(&Response { id: request, body: Body::Error { error } }));
@@ -197,5 +225,25 @@ async fn next(mut stream: &Stream) -> Result<Option<Vec<u8>>, String> {
                 .await
                 .unwrap_or_else(|_| Err("the frame was not finished in time".into()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_words_on_thousands_of_instances_have_room_and_a_flood_has_not() {
+        let ((out, mut queue), waiting) = (unbounded_channel(), Waiting::default());
+        for _ in 0..10_000 {
+            assert!(waiting.put(&out, vec![0; 200]));
+        }
+        assert!(!waiting.put(&out, vec![0; QUEUE]));
+        while let Ok(frame) = queue.try_recv() {
+            waiting.taken(frame.len());
+        }
+        // One alone may be of any length that a frame has.
+        assert!(waiting.put(&out, vec![0; QUEUE + 1]));
+        assert!(!waiting.put(&out, vec![0]));
     }
 }
