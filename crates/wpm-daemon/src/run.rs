@@ -32,6 +32,8 @@ pub(crate) struct Run {
     pub(crate) process: Option<(i32, u64)>,
     /// Whether its gate may have been opened: else it has never run.
     pub(crate) opened: bool,
+    /// Whether its connection ended before anything was heard of it: the keeper may know why.
+    pub(crate) in_doubt: bool,
     /// Whether the core has asked for its release.
     pub(crate) released: bool,
     /// Sizes of its log files before it was started.
@@ -79,6 +81,7 @@ impl Run {
             },
             process: None,
             opened: false,
+            in_doubt: false,
             released: false,
             log_sizes: [0, 0],
             ports: Rc::default(),

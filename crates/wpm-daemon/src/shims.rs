@@ -57,6 +57,7 @@ impl Daemon {
         run.link = None;
         run.stdin = None;
         let (instance, process, released) = (run.instance, run.process, run.released);
+        let silent = !run.opened && process.is_none() && !run.in_doubt;
         let found = record::connect_to(&self.home.shim_socket(instance.0, id.0));
         let unwanted = self.core.instance_of(id).is_none() && released;
         let connected = match found {
@@ -88,6 +89,13 @@ impl Daemon {
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.link = Some(link);
                 }
+            }
+            Err(_) if silent => {
+                // The keeper's own word, that it could not be forked, is on its way by another connection.
+                if let Some(run) = self.runs.get_mut(&id) {
+                    run.in_doubt = true;
+                }
+                self.try_shim_later(id);
             }
             Err(error) => {
                 tracing::warn!(%error, run = id.0, "a run was lost together with its shim");
