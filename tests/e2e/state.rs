@@ -80,6 +80,9 @@ fn a_list_of_a_newer_wpm_is_left_alone_and_every_command_says_so() {
         let said = world.run(command).fails(1);
         assert!(said.err.contains("it has version 99"), "{}", said.err);
     }
+    let said = world.run("kill").ok();
+    assert!(said.err.contains("no app was touched"), "{}", said.err);
+    assert_eq!(world.processes(), Vec::<i32>::new());
     assert_eq!(world.read("state.json"), newer);
     std::fs::remove_file(world.home().join("state.json")).expect("removed");
     assert!(world.jlist().is_empty());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::unbounded_channel;
 use wpm_proto::home::Home;
-use wpm_sys::contract::FromKeeper;
+use wpm_sys::contract::{FromKeeper, ToKeeper};
 
 use crate::daemon::{Daemon, Message};
 use crate::link::{Link, Outbox, pump};
@@ -66,8 +66,9 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         Ok(recovered) => recovered,
         Err(why) => {
             tracing::error!("{why}");
-            unable::refuse(&listener, &why, || state_file::is_usable(&home.state(), &home.state_backup()))
-                .await;
+            let usable = || state_file::is_usable(&home.state(), &home.state_backup());
+            let quit = || drop(keeper_link.try_send(&ToKeeper::Quit.encode(), &[]));
+            unable::refuse(&listener, &why, usable, quit).await;
             return Err(why);
         }
     };

@@ -10,7 +10,8 @@ use interprocess::local_socket::tokio::Listener;
 use tokio::sync::mpsc::{channel, unbounded_channel};
 use tokio::task::JoinSet;
 use wpm_proto::error::ErrorCode;
-use wpm_proto::response::Response;
+use wpm_proto::request::Op;
+use wpm_proto::response::{Body, Response};
 
 use crate::listener;
 use crate::refusals::error;
@@ -21,8 +22,9 @@ const STAY: Duration = Duration::from_secs(5);
 /// Clients and requests that may wait.
 const WAITING: usize = 64;
 
-/// Answers every request with `why`, until `usable` says that another start would go well.
-pub(crate) async fn refuse(listener: &Listener, why: &str, usable: impl Fn() -> bool) {
+/// Answers every request with `why`, until `usable` says that another start would go well. Only to be ended
+/// is granted: `quit` then has the keeper start no daemon any more.
+pub(crate) async fn refuse(listener: &Listener, why: &str, usable: impl Fn() -> bool, quit: impl Fn()) {
     let (requests_to, mut requests) = channel(WAITING);
     let (left_to, mut left) = unbounded_channel();
     let (mut sessions, mut tasks) = (HashMap::new(), JoinSet::new());
@@ -37,9 +39,19 @@ pub(crate) async fn refuse(listener: &Listener, why: &str, usable: impl Fn() -> 
                     // Unanswered: the client asks the next daemon.
                     return;
                 }
-                let response = Response { id: request.id, body: error(ErrorCode::Storage, why) };
+                let ended = matches!(request.op, Op::Kill { .. });
+                let body = if ended {
+                    let remark = format!("no app was touched: {why}");
+                    Body::Outcomes { outcomes: vec![], remarks: vec![remark] }
+                } else {
+                    error(ErrorCode::Storage, why)
+                };
                 if let Some(session) = sessions.get(&session) {
-                    let _gone = Session::send(session, &response);
+                    let _gone = Session::send(session, &Response { id: request.id, body });
+                }
+                if ended {
+                    quit();
+                    break;
                 }
             }
             Some(session) = left.recv() => drop(sessions.remove(&session)),
