@@ -30,7 +30,9 @@ fn main() {
     rustix::io::fcntl_setfd(&line, rustix::io::FdFlags::empty()).expect("an open descriptor");
     let instance = std::env::var("WPM_INSTANCE").unwrap_or_else(|_| "-".into());
     let name = std::env::args().nth(1).unwrap_or_else(|| "-".into());
-    writeln!(line, "hello {} {instance} {name}", std::process::id()).expect("the test reads");
+    // In one piece: whoever waits for the first byte has the whole line.
+    let hello = format!("hello {} {instance} {name}\n", std::process::id());
+    line.write_all(hello.as_bytes()).expect("the test reads");
     let orders = BufReader::new(line.try_clone().expect("a descriptor is free"));
     let mut flood = flood::Flood::default();
     for order in orders.lines() {

@@ -19,7 +19,9 @@ const RESERVE: u64 = 128 * 1024;
 /// Between the name of a file that was set aside and the time.
 const ASIDE: &str = ".corrupt-";
 /// Errors that say nothing about the file: trying again may help.
-const PASSING: [rustix::io::Errno; 5] = [
+const PASSING: [rustix::io::Errno; 7] = [
+    rustix::io::Errno::NOSPC,
+    rustix::io::Errno::DQUOT,
     rustix::io::Errno::MFILE,
     rustix::io::Errno::NFILE,
     rustix::io::Errno::NOMEM,
