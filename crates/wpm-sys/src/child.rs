@@ -82,7 +82,7 @@ impl Preparation<'_> {
             limits::restore_descriptors(self.descriptors_soft);
         }
         for limit in self.limits {
-            limits::set(*limit).map_err(|e| (Stage::Limits, e))?;
+            limits::set(*limit).map_err(|e| (Stage::of_limit(limit.resource), e))?;
         }
         if self.nice != 0 {
             be_nice(self.nice).map_err(|e| (Stage::Nice, e))?;

@@ -57,7 +57,9 @@ fn each_failing_stage_is_named() {
     let program = |p: &[u8]| Launch { program: p.to_vec(), ..base.clone() };
     let mut nolog = base.clone();
     nolog.log.out = b"/proc/no/such.log".to_vec();
-    let limits = vec![Limit { resource: 7, soft: 100, hard: 1 }];
+    let fine = Limit { resource: wpm_sys::limits::NOFILE, soft: 64, hard: 64 };
+    let stack = wpm_sys::limits::number("stack").expect("known");
+    let limits = vec![fine, Limit { resource: stack, soft: 100, hard: 1 }];
     let cases = [
         (program(b"/no/such/file"), Stage::Exec, 2),
         (program(&orphan), Stage::Exec, 2),
@@ -66,7 +68,7 @@ fn each_failing_stage_is_named() {
         (program(b"/tmp"), Stage::Exec, 13),
         (program(b"/bin/a\0b"), Stage::Exec, 22),
         (Launch { cwd: b"/no/such".to_vec(), ..base.clone() }, Stage::WorkingDirectory, 2),
-        (Launch { limits, ..base.clone() }, Stage::Limits, 22),
+        (Launch { limits, ..base.clone() }, Stage::LimitStack, 22),
         (Launch { fds: vec![3], ..base.clone() }, Stage::Descriptors, 22),
         (nolog, Stage::LogFile, 2),
     ];

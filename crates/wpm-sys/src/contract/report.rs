@@ -27,7 +27,7 @@ pub enum Stage {
     Fork = 0,
     /// `setsid`.
     Session = 1,
-    /// Resource limits.
+    /// A resource limit that has no stage of its own below.
     Limits = 2,
     /// `setpriority`.
     Nice = 3,
@@ -45,11 +45,37 @@ pub enum Stage {
     Exec = 9,
     /// The control group of the run.
     ControlGroup = 10,
+    /// The limit `as`.
+    LimitAs = 11,
+    /// The limit `core`.
+    LimitCore = 12,
+    /// The limit `cpu`.
+    LimitCpu = 13,
+    /// The limit `data`.
+    LimitData = 14,
+    /// The limit `fsize`.
+    LimitFsize = 15,
+    /// The limit `memlock`.
+    LimitMemlock = 16,
+    /// The limit `msgqueue`.
+    LimitMsgqueue = 17,
+    /// The limit `nice`.
+    LimitNice = 18,
+    /// The limit `nofile`.
+    LimitNofile = 19,
+    /// The limit `nproc`.
+    LimitNproc = 20,
+    /// The limit `rtprio`.
+    LimitRtprio = 21,
+    /// The limit `sigpending`.
+    LimitSigpending = 22,
+    /// The limit `stack`.
+    LimitStack = 23,
 }
 
 impl Stage {
     /// Every stage, in order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 24] = [
         Self::Fork,
         Self::Session,
         Self::Limits,
@@ -61,6 +87,19 @@ impl Stage {
         Self::LogFile,
         Self::Exec,
         Self::ControlGroup,
+        Self::LimitAs,
+        Self::LimitCore,
+        Self::LimitCpu,
+        Self::LimitData,
+        Self::LimitFsize,
+        Self::LimitMemlock,
+        Self::LimitMsgqueue,
+        Self::LimitNice,
+        Self::LimitNofile,
+        Self::LimitNproc,
+        Self::LimitRtprio,
+        Self::LimitSigpending,
+        Self::LimitStack,
     ];
 
     /// What was being done, as the object of "failed while …".
@@ -77,6 +116,39 @@ impl Stage {
             Self::LogFile => "opening the log file",
             Self::Exec => "executing the program",
             Self::ControlGroup => "setting up the control group",
+            Self::LimitAs => "setting the limit as",
+            Self::LimitCore => "setting the limit core",
+            Self::LimitCpu => "setting the limit cpu",
+            Self::LimitData => "setting the limit data",
+            Self::LimitFsize => "setting the limit fsize",
+            Self::LimitMemlock => "setting the limit memlock",
+            Self::LimitMsgqueue => "setting the limit msgqueue",
+            Self::LimitNice => "setting the limit nice",
+            Self::LimitNofile => "setting the limit nofile",
+            Self::LimitNproc => "setting the limit nproc",
+            Self::LimitRtprio => "setting the limit rtprio",
+            Self::LimitSigpending => "setting the limit sigpending",
+            Self::LimitStack => "setting the limit stack",
+        }
+    }
+
+    /// The stage of setting the limit with this number of the kernel.
+    pub const fn of_limit(resource: u32) -> Self {
+        match resource {
+            libc::RLIMIT_AS => Self::LimitAs,
+            libc::RLIMIT_CORE => Self::LimitCore,
+            libc::RLIMIT_CPU => Self::LimitCpu,
+            libc::RLIMIT_DATA => Self::LimitData,
+            libc::RLIMIT_FSIZE => Self::LimitFsize,
+            libc::RLIMIT_MEMLOCK => Self::LimitMemlock,
+            libc::RLIMIT_MSGQUEUE => Self::LimitMsgqueue,
+            libc::RLIMIT_NICE => Self::LimitNice,
+            libc::RLIMIT_NOFILE => Self::LimitNofile,
+            libc::RLIMIT_NPROC => Self::LimitNproc,
+            libc::RLIMIT_RTPRIO => Self::LimitRtprio,
+            libc::RLIMIT_SIGPENDING => Self::LimitSigpending,
+            libc::RLIMIT_STACK => Self::LimitStack,
+            _ => Self::Limits,
         }
     }
 

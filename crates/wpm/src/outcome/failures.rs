@@ -134,6 +134,15 @@ fn advice(stage: &str, subject: &str, errno: Errno) -> Option<String> {
         Errno::ACCESS if stage.starts_with("entering") => {
             Some("its user may not enter this folder, or one above it".to_owned())
         }
+        Errno::PERM if stage == "setting the limit nofile" => Some(
+            "only root may raise a limit above that of wpm (`ulimit -Hn`), and nobody above fs.nr_open".to_owned(),
+        ),
+        Errno::PERM if stage.starts_with("setting the limit") => {
+            Some("only root may raise a limit above that of wpm (`ulimit -H -a` in the shell that started it)".to_owned())
+        }
+        Errno::PERM if stage.contains("nice") => {
+            Some("only root may make an app more important than wpm itself".to_owned())
+        }
         Errno::PERM if stage.contains("user") => Some("only root can start apps as somebody else".to_owned()),
         _ => None,
     }

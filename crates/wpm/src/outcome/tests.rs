@@ -63,6 +63,8 @@ fn a_failed_spawn_names_its_stage_what_it_was_done_to_and_what_helps() {
         "web: 0/1 up, 1 not started in 0.4s\nerror[E001]: web was not started: setting user and group nobody \
          failed: Operation not permitted (os error 1)\n  help: only root can start apps as somebody else"
     );
+    let refused = Outcome::SpawnFailed { stage: "setting the limit nproc".into(), subject: None, errno: 1 };
+    assert!(said(&[of(0, refused)]).contains("setting the limit nproc failed: Operation not permitted"));
     let dir = tempfile::tempdir().expect("temp dir");
     let script = dir.path().join("my script");
     std::fs::write(&script, "#!/no/such/shell -e\n").expect("written");
