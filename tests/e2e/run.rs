@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::survive::pid_of;
 use crate::world::{Puppet, WPM, World, puppet, said};
 
 /// Runs puppets in the foreground; gives the process and the puppets as they report.
@@ -56,6 +57,28 @@ fn a_signal_stops_everything_and_others_are_handed_on() {
     signal(&child, Signal::TERM);
     again.into_iter().for_each(Puppet::dead);
     end(child).ok();
+    assert!(world.processes().is_empty(), "nothing is left");
+}
+
+#[test]
+fn it_goes_on_with_the_next_daemon_and_with_one_that_it_starts_itself() {
+    let world = World::new();
+    let mut command = world.command(["run", "--no-autorestart", "-n", "web"]);
+    command.arg(puppet());
+    let (child, mut puppets) = run(&world, command, 1);
+    // One after the other, and the next while it has hardly come up.
+    for _ in 0..4 {
+        crate::world::kill_and_wait(pid_of(&world, "__daemon"));
+        assert_eq!(world.statuses(), ["online"]);
+    }
+    assert_eq!(puppets[0].tell("print between"), "done");
+    let (mine, app) = (i32::try_from(child.id()).expect("a pid"), puppets[0].pid);
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| ![mine, app].contains(pid)).collect();
+    own.into_iter().for_each(crate::world::kill_and_wait);
+    assert_eq!(puppets[0].tell("print after"), "done");
+    assert_eq!(world.statuses(), ["online"]);
+    puppets.remove(0).exit(5);
+    assert_eq!(end(child).fails(5).out, "between\nafter\n");
     assert!(world.processes().is_empty(), "nothing is left");
 }
 

@@ -15,13 +15,16 @@ use wpm_proto::request::Op;
 
 use super::init::{self, Asked, Signals};
 use super::verdict::verdict;
-use crate::context::{Context, list};
+use crate::context::{Context, list, next_events};
 use crate::failure::{Code, Failure};
 use crate::verbs::Outcome;
 use crate::verbs::logs::{Following, Format};
 
 /// How long daemon and keeper may take to end when no app is left.
 const LEAVING: Duration = Duration::from_secs(5);
+
+/// How long the next daemon may take to come, until one is started.
+const NEXT_DAEMON: Duration = Duration::from_secs(3);
 
 /// Numbers of descriptors in the set: the events, the end of the stop, then the signals.
 const EVENTS: u64 = 0;
@@ -55,20 +58,26 @@ pub(super) fn run(context: &mut Context, plan: Plan) -> Outcome {
     };
     run.signals.watch(&run.set, SIGNALS)?;
     watch(&run.set, run.events.fd(), EVENTS)?;
-    let started = client.call(Op::Start { apps: plan.apps, force: false, wait: false }, |_| ());
-    let ending = Ending::of(&mut client);
+    let started = client.call(Op::Start { apps: plan.apps, force: false, rise: None, wait: false }, |_| ());
     let outcome = match started {
         Ok(_) => run.until_the_end(context, client, &plan.essential, plan.ends),
         Err(error) => {
-            drop(client.call(Op::Kill { keep_list: false }, |_| ()));
+            end(client);
             Err(error.into())
         }
     };
-    ending.wait(LEAVING);
     init::reap();
     run.following.print_rest();
     context.exit_of_app = outcome?;
     Ok(ExitCode::Ok)
+}
+
+/// Stops everything and waits until daemon and keeper have ended. They may be others than at the beginning.
+fn end(mut client: Client) {
+    let ending = Ending::of(&mut client);
+    // Whatever is answered: their end is waited for.
+    drop(client.call(Op::Kill { keep_list: false }, |_| ()));
+    ending.wait(LEAVING);
 }
 
 fn waiting(cause: &std::io::Error) -> Failure {
@@ -85,7 +94,7 @@ struct Run {
     events: Subscription,
     following: Following,
     signals: Signals,
-    /// Closed when every app has been stopped.
+    /// Closed when every app has been stopped, and wpm itself.
     stopping: Option<std::io::PipeReader>,
     /// The exit code of the apps, once it is known.
     code: Option<u8>,
@@ -165,8 +174,8 @@ impl Run {
         Ok(events.iter().map(|event| event.data.u64()).collect())
     }
 
-    /// Takes the events; whether there were some. A daemon that has gone is asked anew, for its keeper
-    /// starts it again.
+    /// Takes the events; whether there were some. After a daemon that has gone the next one is asked, which
+    /// its keeper starts.
     fn take_events(&mut self, context: &mut Context, runs: bool) -> Result<bool, Failure> {
         let mut some = false;
         let lost = self.events.fill().is_err();
@@ -177,7 +186,11 @@ impl Run {
             // The kernel forgets it with the connection as well.
             let _gone = epoll::delete(&self.set, self.events.fd());
             if runs {
-                self.events = Subscription::open(context.daemon()?, None)?;
+                self.events = match next_events(&context.home()?, None, NEXT_DAEMON) {
+                    // Nobody is left who would start it again.
+                    Err(wpm_client::Error::NoDaemon { .. }) => Subscription::open(context.daemon()?, None)?,
+                    events => events?,
+                };
                 watch(&self.set, self.events.fd(), EVENTS)?;
             }
         }
@@ -185,13 +198,12 @@ impl Run {
     }
 
     /// Stops everything, while this process goes on to print.
-    fn stop(&mut self, mut client: Client) -> Result<(), Failure> {
+    fn stop(&mut self, client: Client) -> Result<(), Failure> {
         let (reader, writer) = std::io::pipe().map_err(|cause| waiting(&cause))?;
         watch(&self.set, &reader, STOPPED)?;
         self.stopping = Some(reader);
         std::thread::spawn(move || {
-            // Whatever is answered: the end of daemon and keeper is waited for.
-            drop(client.call(Op::Kill { keep_list: false }, |_| ()));
+            end(client);
             drop(writer);
         });
         Ok(())
