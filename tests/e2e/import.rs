@@ -108,6 +108,13 @@ fn the_list_of_a_running_pm2_moves_app_by_app() {
     let left: Vec<Value> = pm2.list().iter().map(|entry| entry["name"].clone()).collect();
     assert_eq!(left, ["bad"]);
     import(&world, &pm2, "import --running nosuch").fails(4);
+    // What was stopped there is an app as any other here: started once, it comes back after a boot.
+    world.run("start rest").ok();
+    let _rest = world.puppet();
+    world.run("save").ok();
+    world.run("kill").ok();
+    world.run("resurrect").ok();
+    assert_eq!(world.statuses(), ["online", "online"]);
     pm2.run("kill").ok();
     import(&world, &pm2, "import --running").fails(1);
 }

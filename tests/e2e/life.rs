@@ -121,6 +121,48 @@ fn what_cannot_be_executed_says_which_step_failed() {
     let said = world.wpm(["start", script.to_str().expect("utf-8"), "--interpreter", "none"]).fails(1);
     assert!(said.err.contains("executing the program"), "{}", said.err);
     assert_eq!(world.statuses(), ["errored"]);
+    // Above what the kernel allows to anybody.
+    let said = world.run("start true --name greedy --limit core=0 --max-open-files 4000000000").fails(1);
+    assert!(said.err.contains("setting the limit nofile failed: Operation not permitted"), "{}", said.err);
+}
+
+#[test]
+fn restart_by_name_takes_the_options_of_start() {
+    let world = World::new();
+    let folder = world.dir.path().join("elsewhere");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(world.dir.path().join("more.env"), "LEVEL=file\nDB=x\n").expect("written");
+    let mut first = world.start("web", "--set-env LEVEL=own --no-autostart", 0);
+    assert!(first.pop().is_none());
+    // A stopped one, that does not start by itself, is started with them.
+    world.run("start web --cwd elsewhere --env-file more.env --nice 3").ok();
+    let mut p = world.puppet();
+    let of = |p: &mut crate::world::Puppet, name: &str| p.tell(&format!("env {name}"));
+    assert_eq!(of(&mut p, "PWD"), format!("env {}", folder.display()));
+    assert_eq!((of(&mut p, "LEVEL").as_str(), of(&mut p, "DB").as_str()), ("env own", "env x"));
+    let said = world.run("start web --cwd /").fails(1);
+    assert!(said.err.contains("wpm restart web"), "{}", said.err);
+    world
+        .run("restart web -i 2 --namespace shop --output both.log --set-env LEVEL=typed --kill-timeout 900")
+        .ok();
+    p.dead();
+    let mut two = [world.puppet(), world.puppet()];
+    assert_eq!(of(&mut two[0], "LEVEL"), "env typed");
+    assert_eq!(of(&mut two[1], "DB"), "env x");
+    let list = world.jlist();
+    assert_eq!(list.len(), 2);
+    let env = &list[1]["pm2_env"];
+    assert_eq!((&env["namespace"], &env["kill_timeout"]), (&"shop".into(), &900.into()));
+    assert_eq!(env["pm_out_log_path"], folder.join("both-1.log").display().to_string());
+    // By the number of one instance the whole app is not meant.
+    let said = world.run("restart 1 --cwd /").fails(2);
+    assert!(said.err.contains("name the app"), "{}", said.err);
+    world.run("restart web --cwd /no/such").fails(1);
+    world.run("reload web --cwd / --nice 0").ok();
+    two.into_iter().for_each(crate::world::Puppet::dead);
+    let mut two = [world.puppet(), world.puppet()];
+    assert_eq!(of(&mut two[0], "PWD"), "env /");
+    assert_eq!(world.jlist()[0]["pm2_env"]["nice"], serde_json::Value::Null);
 }
 
 #[test]

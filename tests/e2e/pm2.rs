@@ -257,6 +257,13 @@ fn a_dump_is_read_by_pm2_and_one_of_pm2_by_wpm() {
     assert_eq!(status("web")["status"], "online");
     assert_eq!(status("api")["namespace"], "shop");
     assert_eq!(status("api")["max_memory_restart"], 209_715_200);
+    // What was stopped then is an app as any other: once started, it comes back as the others do.
+    link.run("start api").ok();
+    link.run("save").ok();
+    link.run("kill").ok();
+    link.run("resurrect").ok();
+    let statuses: Vec<Value> = link.list().iter().map(|entry| entry["pm2_env"]["status"].clone()).collect();
+    assert_eq!(statuses, ["online", "online", "online", "online"]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Daemon {
                 targets.retain(|target| !self.named([target]).is_empty());
                 return (!targets.is_empty()).then_some(Op::Delete { targets, wait: *wait });
             }
-            Op::Start { apps, wait: true, .. } | Op::RestartWith { apps, wait: true } => {
+            Op::Start { apps, wait: true, .. } | Op::RestartWith { apps, wait: true, .. } => {
                 apps.iter().map(|a| a.name.clone()).collect()
             }
             Op::StartKnown { targets, wait: true, .. } | Op::Restart { targets, wait: true, .. } => {
@@ -165,14 +165,14 @@ impl Daemon {
                 return None;
             }
             Op::Resurrect { wait } => return self.resurrect(session, id, wait),
-            Op::Start { apps, force, wait } => {
-                let apps = match self.start_apps(apps) {
+            Op::Start { apps, force, rise, wait } => {
+                let apps = match self.start_apps(apps, rise) {
                     Ok(apps) => apps,
                     Err(body) => return Some(body),
                 };
                 (Command::Start(Start { apps, force }), wait)
             }
-            Op::RestartWith { apps, wait } => match self.start_apps(apps) {
+            Op::RestartWith { apps, rise, wait } => match self.start_apps(apps, rise) {
                 Ok(apps) => (Command::RestartWith(apps), wait),
                 Err(body) => return Some(body),
             },
@@ -189,7 +189,7 @@ impl Daemon {
                 }
                 Err(body) => return Some(body),
             },
-            Op::ReloadWith { apps, parallel, wait } => match self.start_apps(apps) {
+            Op::ReloadWith { apps, parallel, rise, wait } => match self.start_apps(apps, rise) {
                 Ok(apps) => (Command::ReloadWith { apps, parallel }, wait),
                 Err(body) => return Some(body),
             },
@@ -204,12 +204,12 @@ impl Daemon {
                 Err(body) => return Some(body),
             },
             Op::Compare { apps, prune, update_env } => {
-                return Some(match self.start_apps(apps) {
+                return Some(match self.start_apps(apps, None) {
                     Ok(apps) => self.compare(&Apply { apps, prune, update_env, parallel: 0 }),
                     Err(body) => body,
                 });
             }
-            Op::Apply { apps, prune, update_env, parallel, wait } => match self.start_apps(apps) {
+            Op::Apply { apps, prune, update_env, parallel, wait } => match self.start_apps(apps, None) {
                 Ok(apps) => (Command::Apply(Apply { apps, prune, update_env, parallel }), wait),
                 Err(body) => return Some(body),
             },
@@ -268,10 +268,11 @@ impl Daemon {
         }
     }
 
-    fn start_apps(&self, apps: Vec<AppSpec>) -> Result<Vec<StartApp>, Body> {
+    /// The apps, each to be up where `rise` says so, or without it the app itself.
+    fn start_apps(&self, apps: Vec<AppSpec>, rise: Option<bool>) -> Result<Vec<StartApp>, Body> {
         let mut out = Vec::with_capacity(apps.len());
         for app in apps {
-            let start_now = app.autostart;
+            let start_now = rise.unwrap_or(app.autostart);
             let spec = crate::sound::spec(app, self.settings.spec)
                 .map_err(|unsound| error(ErrorCode::InvalidSpec, unsound.message))?;
             out.push(StartApp { spec, start_now });

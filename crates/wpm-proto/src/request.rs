@@ -100,6 +100,9 @@ pub enum Op {
         /// A second time under a free name if it exists.
         #[serde(default)]
         force: bool,
+        /// Whether they are to be up; none: as each says by `autostart`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rise: Option<bool>,
         /// Reply when the outcome is known (else at once).
         wait: bool,
     },
@@ -127,6 +130,9 @@ pub enum Op {
     RestartWith {
         /// The apps.
         apps: Vec<AppSpec>,
+        /// Whether they are to be up; none: as each says by `autostart`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rise: Option<bool>,
         /// Reply when the outcome is known.
         wait: bool,
     },
@@ -153,6 +159,9 @@ pub enum Op {
         /// How many instances of an app at once; 0 = one.
         #[serde(default)]
         parallel: u32,
+        /// Whether they are to be up; none: as each says by `autostart`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rise: Option<bool>,
         /// Reply when the outcome is known.
         wait: bool,
     },

@@ -143,6 +143,8 @@ pub(crate) struct Entry {
     pub(crate) env: BTreeMap<String, String>,
     /// Whether it ran.
     pub(crate) running: bool,
+    /// Whether it was down because pm2 had given it up.
+    pub(crate) given_up: bool,
     /// Ids of its processes where they are known.
     pub(crate) ids: Vec<u64>,
 }
@@ -167,16 +169,23 @@ pub(crate) fn spec(entry: &Entry, caller: &Caller) -> Result<AppSpec, Failure> {
     let (mut options, _) = appfile::options_of(&entry.table, &shown)?;
     options.env = Some(entry.env.clone());
     options.filter_env = Some(EnvFilter::All);
-    options.autostart = (!entry.running).then_some(false).or(options.autostart);
     let mut spec = resolve(options, &caller.cwd, caller)?;
     // Nobody can tell any more what was written for the app; wpm's own words must win.
     spec.own_env.clear();
     Ok(spec)
 }
 
-/// Starts what the dump of this home holds and is not in the list, for `pm2 resurrect`. None: there is
-/// no dump.
-pub(crate) fn resurrect(context: &mut Context) -> Result<Option<Vec<AppSpec>>, Failure> {
+/// Apps of a dump by how they stood.
+#[derive(Debug, Default)]
+pub(crate) struct Dumped {
+    /// Those that are to be up.
+    pub(crate) up: Vec<AppSpec>,
+    /// Those that were stopped.
+    pub(crate) down: Vec<AppSpec>,
+}
+
+/// What the dump of this home holds and is not in the list, for `pm2 resurrect`. None: there is no dump.
+pub(crate) fn resurrect(context: &mut Context) -> Result<Option<Dumped>, Failure> {
     let path = path(&context.home()?);
     voice::say("Resurrecting");
     let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
@@ -187,18 +196,20 @@ pub(crate) fn resurrect(context: &mut Context) -> Result<Option<Vec<AppSpec>>, F
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         known => known?,
     };
-    let mut specs = Vec::new();
+    let mut dumped = Dumped::default();
     for entry in read(&text, &path.display().to_string())? {
         if known.iter().any(|app| app.name == entry.name) {
             continue;
         }
         // One app whose files are gone keeps nobody else from coming back.
         match spec(&entry, &caller) {
-            Ok(spec) => specs.push(spec),
+            // One that was given up is tried again, as pm2 does.
+            Ok(spec) if entry.running || entry.given_up => dumped.up.push(spec),
+            Ok(spec) => dumped.down.push(spec),
             Err(failure) => voice::fail(&failure),
         }
     }
-    Ok(Some(specs))
+    Ok(Some(dumped))
 }
 
 /// Puts the processes of each app together, in the order of the list.
@@ -295,6 +306,7 @@ fn entry(name: String, processes: &[Map<String, Value>]) -> Option<Entry> {
         name,
         table,
         running,
+        given_up: !running && processes.iter().any(|it| it.get("status") == Some(&json!("errored"))),
     })
 }
 

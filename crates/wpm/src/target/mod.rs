@@ -3,6 +3,7 @@
 //! Looks at files and at the caller's environment, never at running apps. Invariant: every path in a
 //! resolved app is absolute.
 
+mod altered;
 mod caller;
 mod folder;
 mod interpreter;
@@ -10,6 +11,7 @@ mod path;
 mod program;
 mod spec;
 
+pub(crate) use altered::altered;
 pub(crate) use caller::Caller;
 pub(crate) use path::{absolute, on_path};
 pub(crate) use program::{Program, locate};

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use wpm_proto::app::AppSpec;
 
+use super::altered::SOURCE_MAPS;
 use super::interpreter::{is_javascript, is_python};
 use super::path::{absolute, on_path};
 use super::{Caller, Program, folder, locate};
@@ -67,35 +68,46 @@ fn interpreter(
     cwd: &Path,
     caller: &Caller,
 ) -> Result<Option<String>, Failure> {
-    let chosen = match options.interpreter.as_deref() {
-        Some("none" | "") => return Ok(None),
-        Some(chosen) if chosen.contains('/') => {
-            let path = absolute(chosen, cwd, &caller.env);
-            if !path.is_file() {
-                return Err(Failure::new(
-                    Code::NoInterpreter,
-                    format!("there is no interpreter {}", path.display()),
-                ));
-            }
-            return Ok(Some(path.display().to_string()));
-        }
-        Some(chosen) => chosen,
-        None => match &program.interpreter {
-            Some(suited) => suited,
-            None => return Ok(None),
-        },
-    };
+    match (options.interpreter.as_deref(), program.interpreter.as_deref()) {
+        (Some(chosen), _) => chosen_interpreter(chosen, &program.script, cwd, caller),
+        (None, Some(suited)) => found(suited, &program.script, caller).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The interpreter that a word names; none where it is `none`.
+pub(super) fn chosen_interpreter(
+    chosen: &str,
+    script: &str,
+    cwd: &Path,
+    caller: &Caller,
+) -> Result<Option<String>, Failure> {
+    if matches!(chosen, "none" | "") {
+        return Ok(None);
+    }
+    if !chosen.contains('/') {
+        return found(chosen, script, caller).map(Some);
+    }
+    let path = absolute(chosen, cwd, &caller.env);
+    if !path.is_file() {
+        return Err(Failure::new(Code::NoInterpreter, format!("there is no interpreter {}", path.display())));
+    }
+    Ok(Some(path.display().to_string()))
+}
+
+/// An interpreter, if it is there.
+fn found(chosen: &str, script: &str, caller: &Caller) -> Result<String, Failure> {
     let there = if chosen.contains('/') {
         Path::new(chosen).is_file()
     } else {
         on_path(chosen, &caller.env, &caller.cwd).is_some()
     };
     if there {
-        return Ok(Some(chosen.to_owned()));
+        return Ok(chosen.to_owned());
     }
     Err(Failure::new(
         Code::NoInterpreter,
-        format!("cannot start {}: its interpreter `{chosen}` is not on PATH", program.script),
+        format!("cannot start {script}: its interpreter `{chosen}` is not on PATH"),
     )
     .help("install it, or name another with --interpreter (`none` executes the file itself)"))
 }
@@ -133,24 +145,13 @@ fn complete(
         Some(EnvFilter::Containing(parts)) => parts,
         None => Vec::new(),
     };
-    let mut env = caller.env.clone();
-    env.retain(|key, _| !filter_env.iter().any(|part| key.contains(part.as_str())));
-    if scripted.is_some_and(is_python) {
-        // Without it, what a Python program prints would come when its buffer is full.
-        env.entry("PYTHONUNBUFFERED".to_owned()).or_insert_with(|| "1".to_owned());
-    }
-    env.insert("PWD".to_owned(), cwd.display().to_string());
-    let file_env: Vec<String> = of_files.keys().filter(|name| !own.contains_key(*name)).cloned().collect();
-    let over: BTreeMap<String, String> = of_files.into_iter().chain(own).collect();
-    let covered = over.keys().filter_map(|name| Some((name.clone(), env.get(name)?.clone())));
-    let covered_env: BTreeMap<String, String> = covered.collect();
-    let own_env = over.keys().cloned().collect();
-    env.extend(over);
+    let mut inherited = caller.env.clone();
+    inherited.retain(|name, _| is_wanted(name, &filter_env));
 
     let mut interpreter_args = program.interpreter_args;
     interpreter_args.extend(options.interpreter_args.unwrap_or_default());
     if options.source_maps == Some(true) && scripted.is_some_and(is_javascript) {
-        interpreter_args.push("--enable-source-maps".to_owned());
+        interpreter_args.push(SOURCE_MAPS.to_owned());
     }
     let mut script = program.script;
     let mut args = options.args.unwrap_or_default();
@@ -173,15 +174,15 @@ fn complete(
         }
     };
     let file = |path: Option<String>| path.map(|path| file(&path, cwd, caller));
-    Ok(AppSpec {
+    let mut spec = AppSpec {
         namespace: options.namespace.unwrap_or_else(|| "default".to_owned()),
         shell: program.shell,
         interpreter,
         interpreter_args,
         args,
-        own_env,
-        file_env,
-        covered_env,
+        own_env: Vec::new(),
+        file_env: Vec::new(),
+        covered_env: BTreeMap::new(),
         env_files,
         filter_env,
         source: options.source,
@@ -219,11 +220,9 @@ fn complete(
         shutdown_with_message: options.shutdown_with_message.unwrap_or(false),
         out_file: file(options.out_file),
         error_file: file(options.error_file),
-        log_file: options.log_file.map(
-            |path| {
-                if path.is_empty() { path } else { self::file(&path, cwd, caller) }
-            },
-        ),
+        log_file: options
+            .log_file
+            .map(|path| if path.is_empty() { path } else { self::file(&path, cwd, caller) }),
         merge_logs: options.merge_logs.unwrap_or(false),
         disable_logs: options.disable_logs.unwrap_or(false),
         log_json: options.log_json.unwrap_or(false),
@@ -255,12 +254,48 @@ fn complete(
         cwd: cwd.display().to_string(),
         script,
         name,
-        env,
-    })
+        env: BTreeMap::new(),
+    };
+    Sources { inherited, files: of_files, own }.into_spec(&mut spec);
+    Ok(spec)
+}
+
+/// Whether a variable of this name is inherited.
+pub(super) fn is_wanted(name: &str, filter: &[String]) -> bool {
+    !filter.iter().any(|part| name.contains(part.as_str()))
+}
+
+/// The environment of an app by its sources, the later over the earlier.
+pub(super) struct Sources {
+    /// From the caller of the start, without what the app does not want.
+    pub(super) inherited: BTreeMap<String, String>,
+    /// From its files.
+    pub(super) files: BTreeMap<String, String>,
+    /// Written for it.
+    pub(super) own: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// Gives an app this environment, and what follows from its directory and interpreter.
+    pub(super) fn into_spec(self, spec: &mut AppSpec) {
+        let Self { inherited: mut env, files, own } = self;
+        if spec.interpreter.as_deref().is_some_and(is_python) {
+            // Without it, what a Python program prints would come when its buffer is full.
+            env.entry("PYTHONUNBUFFERED".to_owned()).or_insert_with(|| "1".to_owned());
+        }
+        env.insert("PWD".to_owned(), spec.cwd.clone());
+        spec.file_env = files.keys().filter(|name| !own.contains_key(*name)).cloned().collect();
+        let over: BTreeMap<String, String> = files.into_iter().chain(own).collect();
+        let covered = over.keys().filter_map(|name| Some((name.clone(), env.get(name)?.clone())));
+        spec.covered_env = covered.collect();
+        spec.own_env = over.keys().cloned().collect();
+        env.extend(over);
+        spec.env = env;
+    }
 }
 
 /// A log or pid file; pm2's words for none become the null device.
-fn file(path: &str, cwd: &Path, caller: &Caller) -> String {
+pub(super) fn file(path: &str, cwd: &Path, caller: &Caller) -> String {
     if path == "NULL" || path == "/dev/null" {
         return "/dev/null".to_owned();
     }

@@ -4,6 +4,7 @@
 
 mod apply;
 mod attach;
+mod changed;
 mod cleardump;
 mod completion;
 mod config;

@@ -4,8 +4,8 @@
 use wpm_proto::request::Op;
 
 use super::Outcome;
+use super::changed::{self, Changed};
 use super::flags::AppFlags;
-use super::restart::change;
 use super::start::{of_target, worst};
 use super::targets::{self, Targets, Waiting};
 use crate::appfile::Choice;
@@ -66,17 +66,15 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut codes = Vec::new();
     if !known.is_empty() {
         let known = targets::expand(known, &[])?;
-        let mut change = change(flags)?;
-        change.file_env = targets::file_env(&mut client, &known)?;
-        if reload.update_env {
-            change.env = Some(caller.env);
-        }
-        let op = Op::Reload { targets: known, change: Box::new(change), parallel, force, wait };
+        let op = match changed::of(&mut client, &known, &flags, reload.update_env, &caller)? {
+            Changed::Little(change) => Op::Reload { targets: known, change, parallel, force, wait },
+            Changed::Much(apps) => Op::ReloadWith { apps, parallel, rise: Some(true), wait },
+        };
         codes.push(carry_out(context, &mut client, op, words, None, reload.waiting.quiet)?);
     }
     if !apps.is_empty() {
         let expected = apps.iter().map(|app| app.instances as usize).sum();
-        let op = Op::ReloadWith { apps, parallel, wait };
+        let op = Op::ReloadWith { apps, parallel, rise: None, wait };
         codes.push(carry_out(context, &mut client, op, words, Some(expected), reload.waiting.quiet)?);
     }
     Ok(worst(&codes))

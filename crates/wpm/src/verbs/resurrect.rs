@@ -1,9 +1,9 @@
 //! `wpm resurrect`: starts what was saved and is not in the list.
 
-use wpm_proto::ExitCode;
 use wpm_proto::request::Op;
 
 use super::Outcome;
+use super::start::worst;
 use super::targets::Waiting;
 use crate::cli::{Verb, arguments};
 use crate::context::Context;
@@ -29,14 +29,18 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Arguments { waiting } = arguments(matches)?;
     let words = Words { doing: "starting", noun: "start asked for", hints: false };
     if pm2::speaks()
-        && let Some(apps) = pm2::dump::resurrect(context)?
+        && let Some(dumped) = pm2::dump::resurrect(context)?
     {
-        if apps.is_empty() {
-            return Ok(ExitCode::Ok);
-        }
         let mut client = context.daemon()?;
-        let op = Op::Start { apps, force: false, wait: !waiting.no_wait };
-        return carry_out(context, &mut client, op, words, None, waiting.quiet);
+        let mut codes = Vec::new();
+        // What was stopped stays so until somebody starts it, and is then as any other app.
+        for (apps, rise) in [(dumped.down, Some(false)), (dumped.up, None)] {
+            if !apps.is_empty() {
+                let op = Op::Start { apps, force: false, rise, wait: !waiting.no_wait };
+                codes.push(carry_out(context, &mut client, op, words, None, waiting.quiet)?);
+            }
+        }
+        return Ok(worst(&codes));
     }
     let mut client = context.daemon()?;
     carry_out(context, &mut client, Op::Resurrect { wait: !waiting.no_wait }, words, None, waiting.quiet)

@@ -101,7 +101,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
         ..AppOptions::default()
     };
     let app = resolve(options, &caller.cwd, &caller)?;
-    let op = Op::Start { apps: vec![app], force: false, wait: !serve.waiting.no_wait };
+    let op = Op::Start { apps: vec![app], force: false, rise: None, wait: !serve.waiting.no_wait };
     let words = Words { doing: "starting", noun: "start asked for", hints: true };
     let mut client = context.daemon()?;
     let code = carry_out(context, &mut client, op, words, Some(1), serve.waiting.quiet)?;

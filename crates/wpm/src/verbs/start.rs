@@ -1,15 +1,13 @@
 //! `wpm start`: starts files, folders, commands, known apps and app files.
 
-use std::collections::BTreeMap;
-
 use wpm_client::Client;
 use wpm_proto::app::AppSpec;
 use wpm_proto::request::{Change, Op};
 use wpm_proto::view::AppView;
 
+use super::changed::{self, Changed};
 use super::flags::AppFlags;
-use super::restart::change;
-use super::targets::{self, Waiting};
+use super::targets::Waiting;
 use super::{Outcome, logs, run};
 use crate::appfile::is_app_file;
 use crate::appfile::{self, Choice};
@@ -113,15 +111,15 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut codes = Vec::new();
     if !known.is_empty() {
         names.extend(known.iter().cloned());
-        let env = start.update_env.then_some(caller.env);
-        codes.push(start_known(context, &mut client, known, change(flags)?, env, words, start.waiting)?);
+        let changed = changed::of(&mut client, &known, &flags, start.update_env, &caller)?;
+        codes.push(start_known(context, &mut client, known, changed, words, start.waiting)?);
     }
     if !apps.is_empty() {
         let expected = apps.iter().map(|app| app.instances as usize).sum();
         if pm2::speaks() {
             pm2::voice::starting(context, &apps);
         }
-        let op = Op::Start { apps, force: start.force, wait };
+        let op = Op::Start { apps, force: start.force, rise: None, wait };
         codes.push(carry_out(context, &mut client, op, words, Some(expected), start.waiting.quiet)?);
     }
     if start.attach {
@@ -191,29 +189,36 @@ fn start_known(
     context: &Context,
     client: &mut Client,
     known: Vec<String>,
-    mut change: Change,
-    env: Option<BTreeMap<String, String>>,
+    changed: Changed,
     words: Words,
     waiting: Waiting,
 ) -> Outcome {
     let wait = !waiting.no_wait;
     let views = list(client, known.clone(), false)?;
-    let settings = change != Change::default();
-    change.file_env = targets::file_env(client, &known)?;
-    if env.is_some() {
-        change.env = env;
-        let op = Op::Restart { targets: known, change: Box::new(change), wait };
-        return carry_out(context, client, op, words, None, waiting.quiet);
-    }
-    if settings {
-        refuse_running(&views)?;
-    } else if !waiting.quiet && !pm2::speaks() && change == Change::default() && views.iter().all(is_all_up) {
-        for app in &views {
-            context.note(&format!("{} is up already", escape::clean(&app.name)));
+    let op = match changed {
+        // Another environment means a new run.
+        Changed::Little(change) if change.env.is_some() => Op::Restart { targets: known, change, wait },
+        Changed::Little(change) => {
+            let files = change.file_env.clone();
+            if *change != (Change { file_env: files, ..Change::default() }) {
+                refuse_running(&views)?;
+            } else if !waiting.quiet
+                && !pm2::speaks()
+                && change.file_env.is_empty()
+                && views.iter().all(is_all_up)
+            {
+                for app in &views {
+                    context.note(&format!("{} is up already", escape::clean(&app.name)));
+                }
+                return Ok(wpm_proto::ExitCode::Ok);
+            }
+            Op::StartKnown { targets: known, change, wait }
         }
-        return Ok(wpm_proto::ExitCode::Ok);
-    }
-    let op = Op::StartKnown { targets: known, change: Box::new(change), wait };
+        Changed::Much(apps) => {
+            refuse_running(&views)?;
+            Op::RestartWith { apps, rise: Some(true), wait }
+        }
+    };
     carry_out(context, client, op, words, None, waiting.quiet)
 }
 

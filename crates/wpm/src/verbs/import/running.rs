@@ -74,7 +74,7 @@ fn take(pm2: &mut Daemon, client: &mut Client, app: &Entry, spec: AppSpec) -> Re
             pm2.stop(*id)?;
         }
     }
-    match start(client, spec) {
+    match start(client, spec, app.running) {
         Ok(()) => {}
         Err(failure) => {
             let name = &app.name;
@@ -95,14 +95,17 @@ fn take(pm2: &mut Daemon, client: &mut Client, app: &Entry, spec: AppSpec) -> Re
     Ok(if app.running { "moved" } else { "moved, stopped as it was" })
 }
 
-fn start(client: &mut Client, spec: AppSpec) -> Result<(), Failure> {
+/// Puts an app into the list; one that ran is to be up.
+fn start(client: &mut Client, spec: AppSpec, running: bool) -> Result<(), Failure> {
     let name = spec.name.clone();
     // A job by the clock comes up when its time comes.
-    let waits = spec.autostart && spec.schedule.is_none();
-    let outcomes = match client.call(Op::Start { apps: vec![spec], force: false, wait: true }, |_| ())? {
-        Body::Outcomes { outcomes, .. } => outcomes,
-        other => return Err(unexpected(&other)),
-    };
+    let waits = running && spec.autostart && spec.schedule.is_none();
+    let rise = (!running).then_some(false);
+    let outcomes =
+        match client.call(Op::Start { apps: vec![spec], force: false, rise, wait: true }, |_| ())? {
+            Body::Outcomes { outcomes, .. } => outcomes,
+            other => return Err(unexpected(&other)),
+        };
     let up = |came: &Came| matches!(came, Came::Up { .. } | Came::Finished { .. } | Came::Done);
     if !waits || outcomes.iter().all(|outcome| up(&outcome.outcome)) {
         return Ok(());
