@@ -35,6 +35,36 @@ fn everything_that_is_wrong_is_shown_in_its_place() {
 }
 
 #[test]
+fn what_only_the_daemon_finds_is_shown_in_its_place() {
+    let world = World::new();
+    let write = |text: &str| std::fs::write(world.dir.path().join("apps.yaml"), text).expect("written");
+    write(
+        "apps:\n  - {name: web, script: sleep, args: '99'}\n  - {name: job, script: sleep, cron_restart: '61 * * * *'}\n",
+    );
+    for verb in ["start", "restart", "reload", "apply"] {
+        let said = world.run(&format!("{verb} apps.yaml")).fails(6);
+        assert!(
+            said.err.contains("error[E006]: invalid cron rule `61 * * * *` of `job`"),
+            "{verb}: {}",
+            said.err
+        );
+        assert!(said.err.contains("apps.yaml:3:46") && said.err.contains("^^^^^^"), "{verb}: {}", said.err);
+    }
+    write(
+        "apps:\n  - {name: a, script: sleep, depends_on: [b]}\n  - {name: b, script: sleep, depends_on: [a]}\n",
+    );
+    let said = world.run("start apps.yaml").fails(6);
+    assert!(said.err.contains("these wait for each other: a → b → a"), "{}", said.err);
+    assert!(said.err.contains("apps.yaml:2:"), "{}", said.err);
+    write("apps:\n  - {name: web, script: nowhere.py}\n  - {name: b, script: sleep, cwd: nowhere}\n");
+    let said = world.run("start apps.yaml").fails(1);
+    assert!(said.err.contains("apps.yaml:2:25"), "{}", said.err);
+    let said = world.run("start apps.yaml --only b").fails(1);
+    assert!(said.err.contains("apps.yaml:3:35"), "{}", said.err);
+    assert!(world.jlist().is_empty(), "nothing was started");
+}
+
+#[test]
 fn a_first_file_is_written_and_never_over_another() {
     let world = World::new();
     std::fs::write(world.dir.path().join("main.py"), "import signal\nsignal.pause()\n").expect("written");

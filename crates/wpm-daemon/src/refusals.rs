@@ -1,12 +1,25 @@
 //! Refusals in the words of the wire: what was asked, why not, and what to do.
 
 use wpm_core::CommandError;
-use wpm_proto::error::{ErrorCode, WireError};
+use wpm_proto::error::{Entry, ErrorCode, WireError};
 use wpm_proto::response::Body;
+
+use crate::sound::Unsound;
 
 /// A refusal without a hint.
 pub(crate) fn error(code: ErrorCode, message: impl Into<String>) -> Body {
-    Body::Error { error: WireError { code, message: message.into(), hint: None, similar: vec![] } }
+    Body::Error {
+        error: WireError { code, message: message.into(), hint: None, similar: vec![], entry: None },
+    }
+}
+
+/// The refusal of an app whose description is unsound.
+pub(crate) fn unsound(unsound: Unsound) -> Body {
+    let Unsound { app, field, message } = unsound;
+    let entry = Some(Box::new(Entry { app, key: field }));
+    Body::Error {
+        error: WireError { code: ErrorCode::InvalidSpec, message, hint: None, similar: vec![], entry },
+    }
 }
 
 /// The answer where the change was made but could not be written.
@@ -20,6 +33,7 @@ pub(crate) fn not_durable(why: &str) -> Body {
                     .into(),
             ),
             similar: vec![],
+            entry: None,
         },
     }
 }
@@ -34,12 +48,14 @@ pub(crate) fn not_begun(why: &str) -> Body {
                 "make room on the disk of the home; `stop`, `restart` and `flush` work meanwhile".into(),
             ),
             similar: vec![],
+            entry: None,
         },
     }
 }
 
 /// A refusal in the words of the wire.
 pub(crate) fn wire_error(error: CommandError) -> WireError {
+    let mut entry = None;
     let (code, message, hint, similar) = match error {
         CommandError::NoSuchApp { target, similar } => {
             (ErrorCode::NoSuchApp, format!("no app matches `{target}`"), None, similar)
@@ -66,7 +82,9 @@ pub(crate) fn wire_error(error: CommandError) -> WireError {
             vec![],
         ),
         CommandError::InvalidSpec { name, field, reason } => {
-            (ErrorCode::InvalidSpec, format!("invalid `{field}` of `{name}`: {reason}"), None, vec![])
+            let message = format!("invalid `{field}` of `{name}`: {reason}");
+            entry = Some(Box::new(Entry { app: name, key: field.to_owned() }));
+            (ErrorCode::InvalidSpec, message, None, vec![])
         }
         CommandError::ReloadInProgress { name } => (
             ErrorCode::ReloadInProgress,
@@ -81,5 +99,5 @@ pub(crate) fn wire_error(error: CommandError) -> WireError {
             (ErrorCode::ShuttingDown, "the daemon is about to end".into(), None, vec![])
         }
     };
-    WireError { code, message, hint, similar }
+    WireError { code, message, hint, similar, entry }
 }

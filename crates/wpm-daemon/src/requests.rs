@@ -13,7 +13,7 @@ use crate::answers::{After, Asker};
 use crate::clock;
 use crate::convert;
 use crate::daemon::Daemon;
-use crate::refusals::{error, wire_error};
+use crate::refusals::{error, unsound, wire_error};
 use crate::session::SessionId;
 use crate::settings::Settings;
 use crate::store::Target;
@@ -273,8 +273,7 @@ impl Daemon {
         let mut out = Vec::with_capacity(apps.len());
         for app in apps {
             let start_now = rise.unwrap_or(app.autostart);
-            let spec = crate::sound::spec(app, self.settings.spec)
-                .map_err(|unsound| error(ErrorCode::InvalidSpec, unsound.message))?;
+            let spec = crate::sound::spec(app, self.settings.spec).map_err(unsound)?;
             out.push(StartApp { spec, start_now });
         }
         Ok(out)

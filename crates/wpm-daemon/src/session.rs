@@ -102,6 +102,7 @@ fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
             message: format!("the answer has {bytes} bytes, more than one frame holds"),
             hint: Some("name the apps instead of asking for all".into()),
             similar: vec![],
+            entry: None,
         };
         let json = serde_json::to_vec(&Response { id: 0, body: Body::Error { error } }).unwrap_or_default();
         frame::encode(&json).unwrap_or_default()
@@ -129,7 +130,7 @@ async fn read(
 ) {
     let reply = |bytes: Vec<u8>| replies.upgrade().is_some_and(|out| waiting.put(&out, bytes));
     let refuse = |request: u64, code: ErrorCode, message: String, hint: Option<String>| {
-        let error = WireError { code, message, hint, similar: vec![] };
+        let error = WireError { code, message, hint, similar: vec![], entry: None };
         let _ = reply(encode(&Response { id: request, body: Body::Error { error } }));
     };
     // Whoever does not even greet holds a descriptor that others may need.

@@ -29,7 +29,13 @@ impl Daemon {
             Err(e) => {
                 let message = format!("cannot open {exe}: {e}");
                 return Body::Error {
-                    error: WireError { code: ErrorCode::BadRequest, message, hint: None, similar: vec![] },
+                    error: WireError {
+                        code: ErrorCode::BadRequest,
+                        message,
+                        hint: None,
+                        similar: vec![],
+                        entry: None,
+                    },
                 };
             }
         };

@@ -109,6 +109,18 @@ pub struct WireError {
     /// Names that look like the one that was not found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub similar: Vec<String>,
+    /// What of an app's description is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Box<Entry>>,
+}
+
+/// An entry of an app's description.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Name of the app.
+    pub app: String,
+    /// Key of an app file.
+    pub key: String,
 }
 
 impl std::fmt::Display for WireError {

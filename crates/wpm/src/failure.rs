@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use wpm_client::Error;
+use wpm_proto::error::Entry;
 use wpm_proto::{ErrorCode, ExitCode, WireError};
 
 use crate::render::style::{self, paint};
@@ -104,6 +105,7 @@ struct Text {
     help: Vec<String>,
     similar: Vec<String>,
     spot: Option<Spot>,
+    entry: Option<Box<Entry>>,
 }
 
 impl Failure {
@@ -140,6 +142,17 @@ impl Failure {
     pub(crate) fn on(mut self, spot: Spot) -> Self {
         self.text.spot = Some(spot);
         self
+    }
+
+    /// Adds the entry of an app's description that it is about; `app` is empty where that is clear.
+    pub(crate) fn about(mut self, app: &str, key: &str) -> Self {
+        self.text.entry = Some(Box::new(Entry { app: app.to_owned(), key: key.to_owned() }));
+        self
+    }
+
+    /// The entry of an app's description that it is about.
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        self.text.entry.as_deref()
     }
 
     /// Line and column that it is about, counted from 1.
@@ -237,7 +250,9 @@ impl From<WireError> for Failure {
             ErrorCode::ShuttingDown | ErrorCode::ContractMismatch => Code::Unreachable,
             ErrorCode::Internal | ErrorCode::BadRequest => Code::Internal,
         };
-        let failure = Self::new(code, error.message).exiting(error.code.exit_code()).similar(error.similar);
+        let mut failure =
+            Self::new(code, error.message).exiting(error.code.exit_code()).similar(error.similar);
+        failure.text.entry = error.entry;
         match error.hint {
             Some(hint) => failure.help(hint),
             None if error.code == ErrorCode::NoSuchApp && failure.text.similar.is_empty() => {
@@ -308,6 +323,7 @@ mod tests {
             message: "no app matches `wbe`".to_owned(),
             hint: None,
             similar: vec!["web".to_owned()],
+            entry: None,
         });
         assert_eq!(failure.exit, ExitCode::NoSuchApp);
         assert_eq!(

@@ -72,10 +72,10 @@ impl Document {
         env_seen
     }
 
-    /// The apps, if nothing is wrong.
-    pub(super) fn into_apps(self) -> Result<(Vec<AppOptions>, Vec<String>), Failure> {
-        if let Some(first) = self.failures.into_iter().next() {
-            return Err(first);
+    /// The apps with their numbers in the file, if nothing is wrong.
+    pub(crate) fn take_apps(&mut self) -> Result<Vec<(usize, AppOptions)>, Failure> {
+        if let Some(first) = self.failures.first() {
+            return Err(first.clone());
         }
         if self.apps.is_empty() {
             let names: Vec<&str> =
@@ -84,7 +84,7 @@ impl Document {
             return Err(Failure::new(Code::NothingToDo, format!("no app of {} is chosen", self.shown))
                 .help(format!("it has: {names}")));
         }
-        Ok((self.apps.into_iter().map(|(_, app)| app).collect(), self.notes))
+        Ok(std::mem::take(&mut self.apps))
     }
 
     /// Says where the failure of an app is: at the entry that wpm knows by this name, or at its name.

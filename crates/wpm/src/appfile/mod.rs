@@ -40,14 +40,10 @@ pub(crate) struct Choice {
 /// What a file says.
 #[derive(Debug)]
 pub(crate) struct AppFile {
-    /// The file itself, absolute; none for stdin.
-    pub(crate) source: Option<String>,
     /// Folder that relative paths are seen from.
     pub(crate) base: PathBuf,
     /// The chosen apps.
     pub(crate) apps: Vec<AppOptions>,
-    /// Remarks for the user.
-    pub(crate) notes: Vec<String>,
 }
 
 /// Whether a word names an app file rather than a script.
@@ -82,9 +78,9 @@ pub(crate) fn default_file(folder: &Path) -> Option<PathBuf> {
 
 /// Reads a file; `-` is JSON on stdin.
 pub(crate) fn read(word: &str, caller: &Caller, choice: &Choice) -> Result<AppFile, Failure> {
-    let examined = examine(word, caller, choice)?;
-    let (apps, notes) = examined.document.into_apps()?;
-    Ok(AppFile { source: examined.source, base: examined.base, apps, notes })
+    let mut examined = examine(word, caller, choice)?;
+    let apps = examined.document.take_apps()?.into_iter().map(|(_, app)| app).collect();
+    Ok(AppFile { base: examined.base, apps })
 }
 
 /// A file that was read, with all that is wrong in it.

@@ -4,13 +4,20 @@ use super::*;
 use crate::options::EnvFilter;
 use wpm_proto::ExitCode;
 
-fn from_text(text: &str, notation: Data, shown: &str, choice: &Choice) -> Result<AppFile, Failure> {
-    let document = Document::read(parse::data(text, notation, shown)?, text, shown, choice)?;
-    let (apps, notes) = document.into_apps()?;
-    Ok(AppFile { source: None, base: "/srv".into(), apps, notes })
+/// What a text says.
+#[derive(Debug)]
+struct Said {
+    apps: Vec<AppOptions>,
+    notes: Vec<String>,
 }
 
-fn read_json(text: &str, choice: &Choice) -> Result<AppFile, Failure> {
+fn from_text(text: &str, notation: Data, shown: &str, choice: &Choice) -> Result<Said, Failure> {
+    let mut document = Document::read(parse::data(text, notation, shown)?, text, shown, choice)?;
+    let apps = document.take_apps()?.into_iter().map(|(_, app)| app).collect();
+    Ok(Said { apps, notes: document.notes })
+}
+
+fn read_json(text: &str, choice: &Choice) -> Result<Said, Failure> {
     from_text(text, Data::Json, "apps.json", choice)
 }
 

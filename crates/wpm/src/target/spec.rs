@@ -27,7 +27,8 @@ pub(crate) fn resolve(options: AppOptions, base: &Path, caller: &Caller) -> Resu
         return Err(Failure::new(
             Code::NoTarget,
             format!("the working directory {} is not there", cwd.display()),
-        ));
+        )
+        .about("", "cwd"));
     }
     let interpreted = options.interpreter.is_some();
     let seen_from = asked_cwd.as_deref().unwrap_or(base);
@@ -53,6 +54,7 @@ pub(crate) fn file_variables(files: &[String]) -> Result<BTreeMap<String, String
                 other => other.to_string(),
             };
             Failure::new(Code::AppFile, format!("cannot read the env_file {}: {why}", path.display()))
+                .about("", "env_files")
         };
         for pair in dotenvy::from_path_iter(path).map_err(unreadable)? {
             let (name, value) = pair.map_err(unreadable)?;
@@ -90,7 +92,8 @@ pub(super) fn chosen_interpreter(
     }
     let path = absolute(chosen, cwd, &caller.env);
     if !path.is_file() {
-        return Err(Failure::new(Code::NoInterpreter, format!("there is no interpreter {}", path.display())));
+        let message = format!("there is no interpreter {}", path.display());
+        return Err(Failure::new(Code::NoInterpreter, message).about("", "interpreter"));
     }
     Ok(Some(path.display().to_string()))
 }
@@ -109,7 +112,8 @@ fn found(chosen: &str, script: &str, caller: &Caller) -> Result<String, Failure>
         Code::NoInterpreter,
         format!("cannot start {script}: its interpreter `{chosen}` is not on PATH"),
     )
-    .help("install it, or name another with --interpreter (`none` executes the file itself)"))
+    .help("install it, or name another with --interpreter (`none` executes the file itself)")
+    .about("", "interpreter"))
 }
 
 fn complete(
@@ -133,7 +137,8 @@ fn complete(
     let invalid = |message: String| Failure::new(Code::InvalidValue, message);
     let instances_asked = options.instances.is_some();
     let instances = match &options.instances {
-        Some(text) => cpus::instances(text, caller.cpus).map_err(|why| invalid(format!("{name}: {why}")))?,
+        Some(text) => cpus::instances(text, caller.cpus)
+            .map_err(|why| invalid(format!("{name}: {why}")).about("", "instances"))?,
         None => 1,
     };
     let scripted = interpreter.as_deref();

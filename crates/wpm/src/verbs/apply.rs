@@ -12,15 +12,17 @@ use wpm_proto::request::Op;
 use wpm_proto::response::{AppChange, Body, Step};
 
 use super::Outcome;
+use super::described::Described;
 use super::start::or_default;
 use super::targets::Waiting;
-use crate::appfile::{self, Choice};
+use crate::appfile::Choice;
 use crate::cli::{Verb, arguments};
 use crate::context::{Context, unexpected};
 use crate::failure::{Code, Failure};
+use crate::options::AppOptions;
 use crate::outcome::{Words, report, wait_for};
 use crate::output;
-use crate::target::{Caller, resolve};
+use crate::target::Caller;
 
 pub(crate) const VERB: Verb = Verb {
     name: "apply",
@@ -80,10 +82,8 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let caller = Caller::of_this_process()?;
     let file = or_default(apply.file.into_iter().collect(), &caller)?.remove(0);
     let choice = Choice { env: apply.env, only: apply.only };
-    let described = appfile::read(&file, &caller, &choice)?;
-    for note in &described.notes {
-        context.warn(note);
-    }
+    let mut described = Described::default();
+    described.add_file(&file, &AppOptions::default(), &choice, &caller, context)?;
     if apply.prune && described.source.is_none() {
         return Err(Failure::new(
             Code::Usage,
@@ -91,12 +91,11 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
         ));
     }
     let prune = described.source.clone().filter(|_| apply.prune);
-    let base = described.base;
-    let apps = described.apps.into_iter().map(|app| resolve(app, &base, &caller));
-    let asked = Asked { apps: apps.collect::<Result<_, _>>()?, prune, update_env: apply.update_env };
+    let apps = std::mem::take(&mut described.apps);
+    let asked = Asked { apps, prune, update_env: apply.update_env };
 
     let mut client = context.daemon()?;
-    let changes = compare(&mut client, asked.clone())?;
+    let changes = compare(&mut client, asked.clone()).map_err(|failure| described.blame(failure))?;
     let nothing = changes.iter().all(|change| change.step == Step::Keep);
     if !apply.json && !apply.waiting.quiet {
         output::data(&show::text(&changes, apply.values))?;

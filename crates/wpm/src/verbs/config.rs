@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use wpm_proto::ExitCode;
 
 use super::Outcome;
+use super::described::unresolved;
 use super::start::or_default;
 use crate::appfile::{self, Choice, Document};
 use crate::cli::{Verb, arguments};
@@ -118,10 +119,7 @@ fn deeper(
                 numbers.push((app.name.clone(), number));
                 sound.push(app);
             }
-            Err(failure) => {
-                let key = if failure.is(Code::NoInterpreter) { "interpreter" } else { "script" };
-                failures.push(document.at_entry(failure, number, key));
-            }
+            Err(failure) => failures.push(unresolved(document, failure, number)),
         }
     }
     for unsound in wpm_daemon::check(sound) {

@@ -10,6 +10,7 @@ mod completion;
 mod config;
 mod delete;
 mod describe;
+mod described;
 mod doctor;
 mod ecosystem;
 mod env;

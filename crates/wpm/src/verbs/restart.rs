@@ -4,8 +4,9 @@ use wpm_proto::request::Op;
 
 use super::Outcome;
 use super::changed::{self, Changed};
+use super::described::Described;
 use super::flags::AppFlags;
-use super::start::{of_target, worst};
+use super::start::worst;
 use super::targets::{self, Targets, Waiting};
 use crate::appfile::Choice;
 use crate::cli::{Verb, arguments};
@@ -61,10 +62,11 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             .help("--update-env takes the environment of this shell"));
     }
     let choice = Choice { env: restart.env, only: restart.targets.only };
-    let mut apps = Vec::new();
+    let mut described = Described::default();
     for file in &files {
-        apps.extend(of_target(file, &flags, &choice, &caller, context)?);
+        described.add(file, &flags, &choice, &caller, context)?;
     }
+    let apps = std::mem::take(&mut described.apps);
     let wait = !restart.waiting.no_wait;
     let words = Words { doing: "restarting", noun: "restart asked for", hints: false };
     let mut client = context.daemon()?;
@@ -80,7 +82,8 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     if !apps.is_empty() {
         let expected = apps.iter().map(|app| app.instances as usize).sum();
         let op = Op::RestartWith { apps, rise: None, wait };
-        codes.push(carry_out(context, &mut client, op, words, Some(expected), restart.waiting.quiet)?);
+        let code = carry_out(context, &mut client, op, words, Some(expected), restart.waiting.quiet);
+        codes.push(code.map_err(|failure| described.blame(failure))?);
     }
     Ok(worst(&codes))
 }

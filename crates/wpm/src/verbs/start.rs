@@ -6,6 +6,7 @@ use wpm_proto::request::{Change, Op};
 use wpm_proto::view::AppView;
 
 use super::changed::{self, Changed};
+use super::described::Described;
 use super::flags::AppFlags;
 use super::targets::Waiting;
 use super::{Outcome, logs, run};
@@ -15,11 +16,10 @@ use crate::cli::{Verb, arguments};
 use crate::complete;
 use crate::context::{Context, list, names_like};
 use crate::failure::{Code, Failure};
-use crate::options::AppOptions;
 use crate::outcome::{Words, carry_out};
 use crate::pm2;
 use crate::render::escape;
-use crate::target::{Caller, resolve};
+use crate::target::Caller;
 
 pub(crate) const VERB: Verb = Verb {
     name: "start",
@@ -77,7 +77,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 
     let mut client = None;
     let mut known = Vec::new();
-    let mut apps = Vec::new();
+    let mut described = Described::default();
     for target in targets {
         let mut similar = Vec::new();
         if !named && !start.no_daemon && may_be_known(&target) {
@@ -91,13 +91,14 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             }
             similar = names_like(client, &target);
         }
-        let described = of_target(&target, &flags, &choice, &caller, context);
         let with_names =
             |failure: Failure| if similar.is_empty() { failure } else { failure.similar(similar) };
-        apps.extend(described.map_err(with_names)?);
+        described.add(&target, &flags, &choice, &caller, context).map_err(with_names)?;
     }
+    let apps = std::mem::take(&mut described.apps);
     if start.no_daemon
-        && let Some(code) = run::in_place_of_a_daemon(context, &apps)?
+        && let Some(code) =
+            run::in_place_of_a_daemon(context, &apps).map_err(|failure| described.blame(failure))?
     {
         return Ok(code);
     }
@@ -120,7 +121,8 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             pm2::voice::starting(context, &apps);
         }
         let op = Op::Start { apps, force: start.force, rise: None, wait };
-        codes.push(carry_out(context, &mut client, op, words, Some(expected), start.waiting.quiet)?);
+        let code = carry_out(context, &mut client, op, words, Some(expected), start.waiting.quiet);
+        codes.push(code.map_err(|failure| described.blame(failure))?);
     }
     if start.attach {
         return logs::follow_apps(context, names);
@@ -235,24 +237,4 @@ fn refuse_running(apps: &[AppView]) -> Result<(), Failure> {
     let message = format!("`{name}` is up already, and not with these options");
     Err(Failure::new(Code::AlreadyRunning, message)
         .help(format!("`wpm restart {name}` with the same options starts it anew with them")))
-}
-
-/// The apps that a target describes.
-pub(super) fn of_target(
-    target: &str,
-    flags: &AppOptions,
-    choice: &Choice,
-    caller: &Caller,
-    context: &Context,
-) -> Result<Vec<AppSpec>, Failure> {
-    if target == "-" || is_app_file(target) {
-        let file = appfile::read(target, caller, choice)?;
-        for note in &file.notes {
-            context.warn(note);
-        }
-        let apps = file.apps.into_iter();
-        return apps.map(|app| resolve(flags.clone().over(app), &file.base, caller)).collect();
-    }
-    let options = AppOptions { script: Some(target.to_owned()), ..flags.clone() };
-    Ok(vec![resolve(options, &caller.cwd, caller)?])
 }

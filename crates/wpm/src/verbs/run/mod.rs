@@ -18,9 +18,10 @@ use wpm_proto::app::AppSpec;
 use wpm_proto::home::Home;
 
 use super::Outcome;
+use super::described::Described;
 use super::flags::AppFlags;
 use super::logs::Format;
-use super::start::{of_target, or_default};
+use super::start::or_default;
 use crate::appfile::Choice;
 use crate::cli::{Verb, arguments};
 use crate::context::Context;
@@ -123,10 +124,11 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             context.warn(&format!("{name} is an option of pm2-runtime that has no effect"));
         }
     }
-    let mut apps = Vec::new();
+    let mut described = Described::default();
     for target in or_default(run.targets, &caller)? {
-        apps.extend(of_target(&target, &flags, &choice, &caller, context)?.into_iter().map(printing));
+        described.add(&target, &flags, &choice, &caller, context)?;
     }
+    let apps: Vec<AppSpec> = std::mem::take(&mut described.apps).into_iter().map(printing).collect();
     if let Some(unknown) = run.essential.iter().find(|name| apps.iter().all(|app| app.name != **name)) {
         return Err(Failure::new(
             Code::Usage,
@@ -146,7 +148,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     };
     let code = foreground::run(context, plan);
     own.leave();
-    code
+    code.map_err(|failure| described.blame(failure))
 }
 
 /// `start --no-daemon`: the same in the home as it is, or a plain start where its daemon runs (none).
