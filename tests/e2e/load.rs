@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::world::{World, await_file, kill_and_wait, ports_in_a_row};
+use crate::world::{Said, World, await_file, kill_and_wait, ports_in_a_row, said};
 
 /// At SIGUSR2 it is killed as soon as no request is under way.
 const SERVER: &str = "
@@ -151,6 +151,11 @@ fn pids(world: &World) -> Vec<i32> {
     world.jlist().iter().map(pid).collect()
 }
 
+/// Runs a command that may take its time: the machine is as busy as these clients make it.
+fn patiently(world: &World, line: &str) -> Said {
+    said(&world.command(line.split(' ')).env("WPM_TIMEOUT", "60").output().expect("runs"))
+}
+
 fn daemon(world: &World) -> i32 {
     world.read("daemon.pid").trim().parse().expect("a pid")
 }
@@ -182,10 +187,10 @@ fn no_request_fails(policy: &str) {
     assert!(world.jlist().iter().all(|it| it["pm2_env"]["restart_time"] == 1), "each has crashed once");
 
     let load = Load::on(port);
-    world.run("reload web").ok();
-    world.run("reload web --parallel 2").ok();
+    patiently(&world, "reload web").ok();
+    patiently(&world, "reload web --parallel 2").ok();
     std::fs::write(&script, "console.error('a broken release'); process.exit(3)").expect("written");
-    let said = world.run("reload web").fails(1);
+    let said = patiently(&world, "reload web").fails(1);
     assert!(said.err.contains("web/0") && said.err.contains("a broken release"), "{}", said.err);
     std::fs::write(&script, SERVER).expect("written");
     let replaced = load.stop();
@@ -193,7 +198,7 @@ fn no_request_fails(policy: &str) {
     let load = Load::on(port);
     let before = daemon(&world);
     kill_and_wait(before);
-    world.run("reload web").ok();
+    patiently(&world, "reload web").ok();
     assert_ne!(before, daemon(&world));
     let killed = load.stop();
 
@@ -219,4 +224,50 @@ fn no_request_fails_where_wpm_balances() {
 #[test]
 fn no_request_fails_where_clients_have_an_instance() {
     no_request_fails("sticky");
+}
+
+/// As Node from 26 on: what closes its server closes the connections on which no request has come.
+const CLOSES_SILENT: &str = "
+const silent = new Set();
+const server = require('http').createServer((request, response) => {
+  silent.delete(request.socket);
+  response.end(String(process.pid));
+});
+server.on('connection', (socket) => silent.add(socket));
+const close = server.close;
+server.close = function (...args) {
+  for (const socket of silent) socket.destroy();
+  return close.apply(this, args);
+};
+process.on('message', (message) => { if (message === 'shutdown') server.close(() => process.exit(0)); });
+server.listen(+process.env.PORT, '127.0.0.1', () => console.log('listening'));
+";
+
+#[test]
+fn a_worker_that_leaves_takes_no_connection_with_it_on_which_nothing_was_said() {
+    for how in ["--listen-timeout 30s", "--listen-timeout 30s --shutdown-with-message"] {
+        let world = World::new();
+        let port = ports_in_a_row(1);
+        let script = world.dir.path().join("web.js");
+        std::fs::write(&script, CLOSES_SILENT).expect("written");
+        let start = ["start", script.to_str().expect("utf-8"), "-i", "1", "--ready", "port"];
+        let started = world
+            .command(start.into_iter().chain(how.split(' ')))
+            .env("PORT", port.to_string())
+            .output()
+            .expect("runs");
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let old = pids(&world);
+        let mut reload = world.command(["reload", "web", "--silent"]).spawn().expect("runs");
+        let log = world.home().join("logs/web-out-0.log");
+        await_file(&log, "listened again", |text| text.matches("listening").count() == 2);
+        while pids(&world) == old {}
+        // The old one is about to leave, and still accepts.
+        let silent: Vec<TcpStream> =
+            (0..16).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("it listens")).collect();
+        assert!(reload.wait().expect("ended").success());
+        for connection in silent {
+            ask(BufReader::new(connection), false).map_err(Lost::why).expect(how);
+        }
+    }
 }

@@ -44,8 +44,8 @@ pub enum Action {
         /// The message, a string of JavaScript.
         text: String,
     },
-    /// Have it finish what it has begun and take nothing new (cluster: `disconnect`), then report
-    /// [`crate::Event::Drained`].
+    /// Keep new work from it and, where that can be asked of it (cluster: `disconnect`), have it finish
+    /// what it has begun; then report [`crate::Event::Drained`].
     Drain {
         /// The run.
         run: RunId,

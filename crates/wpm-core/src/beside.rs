@@ -220,8 +220,7 @@ impl Core {
         match old {
             State::Launching(run) | State::Online(run) => {
                 self.set_beside(id, Beside { run, phase: Phase::Draining });
-                // One that ends on a message is told by that message.
-                if before.is_clustered() && !before.stop.with_message && before.drain_timeout > Millis(0) {
+                if before.shares_sockets() && before.drain_timeout > Millis(0) {
                     self.push(Action::Drain { run: run.id });
                     self.deadlines.arm(id, Timer::Beside, now.mono.plus(before.drain_timeout));
                 } else {

@@ -185,8 +185,8 @@ pub enum Event {
     BecameUnhealthy,
     /// It missed its watchdog.
     WatchdogMissed,
-    /// It has nothing left to do: after [`crate::Action::Drain`], its channel was closed by its own side
-    /// or all its listening has ended.
+    /// After [`crate::Action::Drain`]: it has nothing left to do, or cannot be asked; the stop sequence may
+    /// begin.
     Drained,
     /// It says that it is about to end (notify: `STOPPING=1`).
     AskedToStop,

@@ -62,7 +62,7 @@ pub(crate) enum Message {
         listener: wpm_cluster::ListenerId,
     },
     /// A worker that gets no more connections is to end those that it has.
-    Disconnect(RunId),
+    Disconnect(RunId, u32),
     /// A worker that was asked to has ended its connections.
     Drained(RunId),
     /// A watched file changed.
@@ -362,7 +362,7 @@ impl Daemon {
             Message::Ipc(run, said) => self.channel_said(run, said),
             Message::IpcEnd(run) => self.channel_ends(run),
             Message::Connections { app, listener } => self.connections_came(&app, listener),
-            Message::Disconnect(run) => self.disconnect(run),
+            Message::Disconnect(run, looks) => self.disconnect(run, looks),
             Message::Drained(run) => self.drained(run),
             Message::Changed { app, path, paused: false } => {
                 self.core.handle(now, Input::FileChanged { app, path });

@@ -8,31 +8,49 @@ use std::time::Duration;
 
 use wpm_core::{Event, RunId};
 use wpm_sys::contract::{Scope, ToShim};
+use wpm_sys::procfs;
 
 use crate::daemon::{Daemon, Message};
 
-/// Time in which the first request comes on a connection that was handed to a worker.
+/// Time in which the first request comes on a connection that a worker has got.
 const REQUEST_COMES: Duration = Duration::from_millis(200);
+/// Times that it is looked whether a worker has nothing in hand, and the pause between two.
+const LOOKS: u32 = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 impl Daemon {
     /// Has an old run finish what it has begun; a run that cannot be asked has nothing to finish.
     pub(crate) fn drain(&mut self, run: RunId) {
         self.worker_retires(run);
-        if !self.hands_connections_to(run) {
-            return self.disconnect(run);
+        if !self.hold_silent_connections_back(run) {
+            return self.disconnect(run, 0);
         }
-        // It gets no more connections. Those that it has got may not have brought their request yet, and
-        // Node (from 26 on) closes such a one with its server.
+        // It gets no more connections on which nothing has come. Those that it has may not have brought
+        // their request yet, and many a server closes such a one as it leaves.
+        let looks = if self.hands_connections_to(run) { 0 } else { LOOKS };
+        self.disconnect_after(REQUEST_COMES, run, looks);
+    }
+
+    fn disconnect_after(&self, pause: Duration, run: RunId, looks: u32) {
         let inbox = self.inbox.clone();
         let _detached = tokio::task::spawn_local(async move {
-            tokio::time::sleep(REQUEST_COMES).await;
-            let _gone = inbox.send(Message::Disconnect(run));
+            tokio::time::sleep(pause).await;
+            let _gone = inbox.send(Message::Disconnect(run, looks));
         });
     }
 
-    /// Asks a run to end its connections.
-    pub(crate) fn disconnect(&mut self, run: RunId) {
-        if !self.worker_drains(run) {
+    /// Asks a run to end its connections, at a moment at which it waits: then it has read what it has
+    /// accepted. One that is always busy is looked at no more than so many times.
+    pub(crate) fn disconnect(&mut self, run: RunId, looks: u32) {
+        let process = self.runs.get(&run).and_then(|run| run.process);
+        let busy = process.and_then(|(pid, _)| procfs::stat(pid)).is_some_and(|stat| !stat.is_waiting());
+        if busy && let Some(looks) = looks.checked_sub(1) {
+            return self.disconnect_after(LOOK_AGAIN, run, looks);
+        }
+        // One that ends on a message or on a signal is told by that.
+        let spec = self.core.spec_of_run(run);
+        let asked = spec.is_some_and(|spec| spec.is_clustered() && !spec.stop.with_message);
+        if !asked || !self.worker_drains(run) {
             let _gone = self.inbox.send(Message::Event(run, Event::Drained));
         }
     }

@@ -14,6 +14,7 @@ pub mod exec;
 pub mod image;
 pub mod launch;
 pub mod limits;
+pub mod listener;
 pub mod lock;
 pub mod memfd;
 pub mod memory;

@@ -33,6 +33,11 @@ impl Stat {
     pub const fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
+
+    /// Whether its main thread waits for something.
+    pub const fn is_waiting(&self) -> bool {
+        self.state == b'S'
+    }
 }
 
 /// Reads the state of a process without allocating.

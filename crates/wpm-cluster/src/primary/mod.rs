@@ -103,6 +103,11 @@ impl<F: Clone> Primary<F> {
         all
     }
 
+    /// Whether a worker has a socket of this primary's.
+    pub fn holds_any(&self, run: Run) -> bool {
+        self.workers.get(&run).is_some_and(|worker| !worker.holds.is_empty())
+    }
+
     /// Every worker.
     pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         self.workers.keys().copied()

@@ -54,9 +54,14 @@ impl Spec {
         self.cluster && !self.shell
     }
 
+    /// Whether its instances have sockets in common, so that one can leave while another serves.
+    pub const fn shares_sockets(&self) -> bool {
+        self.is_clustered() || !self.listen.is_empty()
+    }
+
     /// Whether a new run of an instance can come up beside the old one.
     pub fn overlaps(&self) -> bool {
-        self.overlap.unwrap_or(self.is_clustered() || !self.listen.is_empty())
+        self.overlap.unwrap_or(self.shares_sockets())
     }
 
     /// Whether a run says by itself, or is asked, when it is ready.

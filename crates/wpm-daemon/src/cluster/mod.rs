@@ -8,6 +8,7 @@ mod accept;
 mod bind;
 mod channel;
 mod hands;
+mod leaving;
 mod listen;
 mod workers;
 
@@ -26,6 +27,7 @@ pub(crate) use channel::{Fd, Said};
 use crate::daemon::Daemon;
 use accept::Acceptor;
 use channel::{Channel, Outgoing};
+use leaving::Until;
 
 /// Bits of a held socket's name that tell it from others of its app.
 const LISTENER_BITS: u32 = 24;
@@ -50,6 +52,8 @@ struct Cluster {
     channels: HashMap<RunId, Channel>,
     /// What was said to workers that an earlier daemon has started, before their channels are here.
     unsent: HashMap<RunId, Vec<Outgoing>>,
+    /// Runs for whose sake silent connections are held back.
+    leaving: HashMap<RunId, Until>,
     listen: Vec<(Listen, Fd)>,
 }
 
@@ -150,6 +154,8 @@ impl Daemon {
             let primary = saved.and_then(|saved| {
                 let restored = Primary::restore(balance, saved, |id, to| {
                     let fd = held.remove(&key(name, id.0))?;
+                    // The daemon before may have been killed while it held some back.
+                    leaving::defer(&fd, false);
                     sockets.insert(id, Socket { fd: Rc::clone(&fd), to: to.clone(), acceptor: None });
                     Some(fd)
                 });
@@ -165,6 +171,7 @@ impl Daemon {
                 sockets,
                 channels: HashMap::new(),
                 unsent: HashMap::new(),
+                leaving: HashMap::new(),
                 listen: vec![],
             }
         })
@@ -177,6 +184,7 @@ impl Daemon {
             let mut listens = Vec::new();
             for listen in listen::of(&app.spec) {
                 let held = self.clusters.held.remove(&listen::listen_key(&app.spec.name, &listen));
+                held.iter().for_each(|fd| leaving::defer(fd, false));
                 listens.extend(held.map(|fd| (listen, fd)));
             }
             self.cluster(app).listen = listens;

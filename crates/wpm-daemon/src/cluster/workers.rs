@@ -51,11 +51,13 @@ impl Daemon {
         let Said { bytes, fds, .. } = said;
         let fds = fds.into_iter().map(Rc::new).collect();
         self.primary(run, Input::Received { run: Run(run.0), bytes: &bytes, fds });
+        self.let_silent_connections_through(run, false);
     }
 
     /// A channel, or its run, has ended.
     pub(crate) fn channel_ends(&mut self, run: RunId) {
         self.primary(run, Input::Closed { run: Run(run.0) });
+        self.let_silent_connections_through(run, true);
         if let Some(app) = self.clusters.runs.remove(&run)
             && let Some(cluster) = self.clusters.apps.get_mut(&app)
         {
