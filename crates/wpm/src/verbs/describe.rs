@@ -139,7 +139,6 @@ fn facts(app: &AppView, spec: &AppSpec, now: u64) -> Vec<(&'static str, String)>
         );
     }
     let mode = format!("{} ×{}", if app.cluster { "cluster" } else { "fork" }, app.wanted);
-    let milliseconds = |it: u64| if it < 1000 { format!("{it}ms") } else { show_duration(it) };
     let mut restart = vec![if spec.autorestart { "always".to_owned() } else { "never".to_owned() }];
     if spec.autorestart {
         if !spec.stop_exit_codes.is_empty() {
@@ -165,6 +164,7 @@ fn facts(app: &AppView, spec: &AppSpec, now: u64) -> Vec<(&'static str, String)>
         ("mode", mode),
         ("restart", restart.join(", ")),
     ];
+    facts.extend(checks(spec));
     if let Some(rule) = &spec.schedule {
         let overlap = spec.schedule_overlap.as_deref().unwrap_or("skip");
         facts.push(("schedule", format!("{rule}, {overlap} while it still runs")));
@@ -191,6 +191,31 @@ fn facts(app: &AppView, spec: &AppSpec, now: u64) -> Vec<(&'static str, String)>
         .map_or_else(|| app.username.clone(), |uid| format!("{uid} (started by {})", app.username));
     facts.push(("user", user));
     facts
+}
+
+/// What tells that it is ready, and that it is still well.
+fn checks(spec: &AppSpec) -> Vec<(&'static str, String)> {
+    let within = |ms: Option<u64>| ms.map_or_else(String::new, |ms| format!(", within {}", milliseconds(ms)));
+    let ready = spec.ready.clone().or_else(|| spec.wait_ready.then(|| "message".to_owned()));
+    let ready = ready.map(|check| ("ready", format!("{check}{}", within(spec.listen_timeout_ms))));
+    let health = spec.health.as_ref().map(|check| {
+        let every =
+            spec.health_interval_ms.map_or_else(String::new, |ms| format!(" every {}", milliseconds(ms)));
+        // A watchdog is the app's own: nothing is asked, and the first time that it misses is the last.
+        let rest = if check == "notify" {
+            String::new()
+        } else {
+            let failures = spec.health_failures.unwrap_or(1);
+            let plural = if failures == 1 { "" } else { "s in a row" };
+            format!("{}, restarted after {failures} failure{plural}", within(spec.health_timeout_ms))
+        };
+        ("health", format!("{check}{every}{rest}"))
+    });
+    ready.into_iter().chain(health).collect()
+}
+
+fn milliseconds(it: u64) -> String {
+    if it < 1000 { format!("{it}ms") } else { show_duration(it) }
 }
 
 fn environment(spec: &AppSpec, with_values: bool) -> String {
@@ -279,6 +304,27 @@ mod tests {
             "{hidden}"
         );
         assert!(environment(&spec, true).contains("TOKEN=s3cret"));
+    }
+
+    #[test]
+    fn checks_are_told_with_their_times() {
+        let with = |more: serde_json::Value| -> Vec<String> {
+            let mut spec = serde_json::json!({"name": "web", "script": "/srv/web.js", "cwd": "/srv"});
+            spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            let spec: AppSpec = serde_json::from_value(spec).expect("a spec");
+            checks(&spec).into_iter().map(|(name, value)| format!("{name}: {value}")).collect()
+        };
+        assert!(with(serde_json::json!({})).is_empty());
+        assert_eq!(
+            with(serde_json::json!({"wait_ready": true, "listen_timeout_ms": 3000, "health": "notify",
+                "health_interval_ms": 500, "health_failures": 3})),
+            ["ready: message, within 3s", "health: notify every 500ms"]
+        );
+        assert_eq!(
+            with(serde_json::json!({"ready": "port", "health": "http://h/", "health_interval_ms": 10_000,
+                "health_timeout_ms": 3000, "health_failures": 3})),
+            ["ready: port", "health: http://h/ every 10s, within 3s, restarted after 3 failures in a row"]
+        );
     }
 
     #[test]
