@@ -1,9 +1,12 @@
 //! Fault injection: wpm is killed, hung, starved and lied to, and its apps must not notice.
 //!
-//! `storm`: kills at random moments under writers at full speed, reproducible by `WPM_CHAOS_SEED`;
-//! `WPM_CHAOS_SECONDS` makes each row last so long (`cargo test --test chaos storm -- --nocapture`
-//! shows kills, bytes and stalls). `heal`: one blow at a time, and how long it takes until all is as
-//! before. `hung`: processes that are stopped.
+//! `storm`: kills at random moments under writers at full speed; `WPM_CHAOS_SECONDS` makes each row last
+//! so long (`cargo test --test chaos storm -- --nocapture` shows kills, bytes and stalls). `inject`: a blow
+//! at one call of one process. `heal`: one blow at a time, and how long it takes until all is as before.
+//! `hung`: processes that are stopped.
+//!
+//! Every run draws the same moments and cases, as far as timing lets it. `WPM_CHAOS_SEED=fresh` draws
+//! others, and says which; `WPM_CHAOS_SEED=NUMBER` draws those again.
 
 #![expect(clippy::print_stdout, reason = "a storm says its seed and what it did")]
 

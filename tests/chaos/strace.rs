@@ -146,8 +146,15 @@ impl Strace {
     /// Lets everybody go; how often one process made calls of each kind at most, and whether the blow fell.
     pub(crate) fn detach(mut self) -> (BTreeMap<&'static str, u64>, bool) {
         let pid = Pid::from_child(&self.child);
+        let ended = pidfd_open(pid, PidfdFlags::empty());
         // It ends by itself with the last of those that it watches.
         let _ = kill_process(pid, Signal::TERM);
+        // One that is told to go while a process with threads is dying may wait for the first of them,
+        // which cannot be reaped before the others, for ever. The kernel lets everybody go in its place.
+        let stuck = ended.is_ok_and(|ended| readable([Some(ended.as_fd())], LETTING_GO_MS) != [true]);
+        if stuck {
+            let _ = kill_process(pid, Signal::KILL);
+        }
         let mut rest = String::new();
         drop(self.talk.read_to_string(&mut rest));
         drop(self.release.take().map(JoinHandle::join));
@@ -168,9 +175,12 @@ impl Strace {
             let so_far = most.entry(kind).or_default();
             *so_far = count.max(*so_far);
         }
-        (most, text.contains("(INJECTED)") || text.contains(KILLED))
+        (most, stuck || text.contains("(INJECTED)") || text.contains(KILLED))
     }
 }
+
+/// How long a strace may take to let everybody go, in milliseconds.
+const LETTING_GO_MS: u64 = 2000;
 
 /// What strace writes of one that was killed.
 const KILLED: &str = "killed by SIGKILL";

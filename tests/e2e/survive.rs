@@ -57,6 +57,58 @@ fn every_process_of_wpm_killed_at_once_and_the_app_is_taken_back() {
 }
 
 #[test]
+fn a_deleted_app_that_is_dying_is_brought_down_though_all_of_wpm_was_killed() {
+    let world = World::new();
+    let mut p = world.start("stubborn", "--kill-timeout 5000", 1).remove(0);
+    assert_eq!(p.tell("ignore TERM"), "done");
+    assert_eq!(p.tell("ignore INT"), "done");
+    world.run("delete stubborn --no-wait").ok();
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| *pid != p.pid).collect();
+    own.into_iter().for_each(kill_and_wait);
+    // Its time is given to it once more.
+    assert_eq!(world.statuses(), ["stopping"]);
+    assert_eq!(p.tell("print still here"), "done");
+    // What is typed next waits for it, as if nothing had been.
+    let again = world.start("stubborn", "", 1).remove(0);
+    p.dead();
+    let list = world.jlist();
+    assert_eq!((list.len(), list[0]["pid"].as_i64()), (1, Some(again.pid.into())));
+    world.run("delete stubborn").ok();
+    again.dead();
+    assert!(world.jlist().is_empty());
+    assert!(!world.read("state.json").contains("stubborn"), "the list holds what is gone");
+}
+
+#[test]
+fn an_app_that_the_list_does_not_know_is_no_stray() {
+    let world = World::new();
+    let known = world.start("known", "", 1).remove(0);
+    let older = world.read("state.json");
+    let unknown = world.start("unknown", "", 1).remove(0);
+    let own: Vec<i32> =
+        world.processes().into_iter().filter(|pid| ![known.pid, unknown.pid].contains(pid)).collect();
+    own.into_iter().for_each(kill_and_wait);
+    // As after a disk that has lost the newest list.
+    std::fs::write(world.home().join("state.json"), older).expect("written");
+    let list = world.jlist();
+    assert_eq!((list.len(), list[0]["pid"].as_i64()), (1, Some(known.pid.into())));
+    unknown.dead();
+}
+
+#[test]
+fn a_world_that_is_left_takes_its_commands_along() {
+    let world = World::new();
+    drop(world.start("rock", "", 1));
+    let mut follows =
+        world.command(["logs", "rock"]).stdout(std::process::Stdio::null()).spawn().expect("runs");
+    let home = world.home();
+    drop(world);
+    let ended = follows.try_wait().expect("a child");
+    assert!(ended.is_some_and(|status| status.code().is_none()), "killed: {ended:?}");
+    assert!(!home.exists());
+}
+
+#[test]
 fn a_saved_list_comes_back_after_kill() {
     let world = World::new();
     let p = world.start("saved", "-i 2", 2);

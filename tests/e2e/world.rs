@@ -199,18 +199,30 @@ pub(crate) fn kill_and_wait(pid: i32) {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // Commands that still wait: they would start a daemon again, in the end in a home that is gone.
+        self.processes().into_iter().filter(|pid| is_child(*pid)).for_each(kill_and_wait);
         if self.home().exists() {
             drop(self.command(["kill"]).output());
         }
-        // Whatever a failed test left: until nothing is left, since shims revive the daemon.
+        // Whatever a failed test left: until nothing is left, since shims revive the daemon. Twice, since
+        // one that executes a program just now has no environment for a moment.
+        let mut looks_in_vain = 0;
         for _ in 0..50 {
             let left = self.processes();
-            if left.is_empty() {
+            looks_in_vain = if left.is_empty() { looks_in_vain + 1 } else { 0 };
+            if looks_in_vain == 2 {
                 break;
             }
             left.into_iter().for_each(kill_and_wait);
         }
     }
+}
+
+/// Whether it is a child of this process: a command that a test has typed.
+fn is_child(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+    parent == Some(std::process::id())
 }
 
 pub(crate) fn said(output: &Output) -> Said {

@@ -269,7 +269,7 @@ impl Daemon {
         let content = if self.quitting {
             saved::empty(self.generation, keys)
         } else {
-            self.saved.state(&self.core, self.generation, keys)
+            self.saved.state(&self.core, self.generation, keys, saved::Kept::List)
         };
         self.write_file(Target::State, content, After::State);
     }

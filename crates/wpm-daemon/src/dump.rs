@@ -11,6 +11,7 @@ use crate::answers::{After, Asker};
 use crate::convert;
 use crate::daemon::Daemon;
 use crate::refusals::error;
+use crate::saved::Kept;
 use crate::session::SessionId;
 use crate::state_file;
 use crate::store::Target;
@@ -28,7 +29,7 @@ impl Daemon {
         let apps = if count == 1 { "app" } else { "apps" };
         let remark = format!("saved {count} {apps} in {}", self.home.dump().display());
         let ticket = self.ticket(Asker { session, request, wait: true, remarks: vec![remark] });
-        let content = self.saved.state(&self.core, self.generation, &[]);
+        let content = self.saved.state(&self.core, self.generation, &[], Kept::Dump);
         self.write_file(Target::Dump, content, After::Dump(ticket));
         None
     }

@@ -161,6 +161,19 @@ pub(crate) fn describe(
     })
 }
 
+/// Describes a run of which the list knows nothing, so that a shim can bring it down. What it still prints
+/// has no file to go to.
+pub(crate) fn leftover(home: &Home, id: InstanceId, run: RunId) -> Launch {
+    Launch {
+        title: format!("wpm:{}", run.0),
+        home: home.path().as_os_str().as_bytes().to_vec(),
+        socket: home.shim_socket(id.0, run.0).as_os_str().as_bytes().to_vec(),
+        tree: true,
+        log: LogPlan { lock_dir: home.log_locks().as_os_str().as_bytes().to_vec(), ..LogPlan::default() },
+        ..Launch::default()
+    }
+}
+
 fn limits(spec: &Spec) -> Vec<Limit> {
     let files = spec.max_open_files.map(|n| Limit { resource: wpm_sys::limits::NOFILE, soft: n, hard: n });
     let named = spec.limits.iter().filter_map(|(resource, limit)| {

@@ -24,6 +24,7 @@ mod launch;
 mod leftovers;
 mod link;
 mod listener;
+mod live;
 mod log_files;
 mod memory;
 mod notes;

@@ -8,49 +8,21 @@
 //! journal says of an end counts where the state file is older, and an end that nobody saw goes into
 //! the journal before anything is made of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use wpm_core::RunId;
 use wpm_proto::home::Home;
 use wpm_proto::state::{SavedApp, SavedDesire, SavedExit, SavedInstance, StateFile};
 use wpm_sys::cgroup::Delegation;
+use wpm_sys::clock as boot;
 use wpm_sys::contract::End;
-use wpm_sys::{clock as boot, procfs, record};
 
 use crate::convert::Defaults;
 use crate::journal::{self, Account, Fact, OpenRun, Summary};
+use crate::live::{self, Live};
 use crate::witness::Witnesses;
 use crate::{clock, leftovers, state_file};
-
-/// What was found of a shim.
-#[derive(Debug)]
-pub(crate) enum Shim {
-    /// It answers on this connection.
-    There(OwnedFd),
-    /// Somebody holds its socket, but there was no connection to be had.
-    Busy,
-    /// Nobody holds its socket, and the app is there: adopt.
-    Gone,
-}
-
-/// A run that goes on.
-#[derive(Debug)]
-pub(crate) struct Live {
-    /// Its instance.
-    pub(crate) instance: u32,
-    /// Its number.
-    pub(crate) run: u64,
-    /// What was found of its shim.
-    pub(crate) shim: Shim,
-    /// Pid and start time of the main process.
-    pub(crate) process: Option<(i32, u64)>,
-    /// When it was executed, by the boot's clock and by the wall's, in ms.
-    pub(crate) launched: Option<(u64, u64)>,
-    /// Its end is accounted for: only its shim has not been told to go.
-    pub(crate) over: bool,
-}
 
 /// Last ends that the state file does not know: by instance, the run and what it led to.
 pub(crate) type Accounts = BTreeMap<u32, (u64, Account)>;
@@ -98,8 +70,8 @@ pub(crate) fn recover(home: &Home, defaults: Defaults, witnesses: Witnesses) -> 
     }
     let size = std::fs::metadata(home.state()).map_or(0, |data| data.len());
     let reserved = state_file::hold_reserve(&home.reserve(), size);
-    let boot_id = boot::boot_id().unwrap_or_default();
-    let bytes = std::fs::read(home.journal()).unwrap_or_default();
+    let boot_id = boot::boot_id().map_err(|e| format!("cannot tell which boot this is: {e}"))?;
+    let bytes = read_journal(home).map_err(|e| format!("cannot use {}: {e}", home.journal().display()))?;
     let (facts, good) = journal::read(&bytes);
     if good < bytes.len() {
         tracing::warn!("the run journal is good up to byte {good} of {}", bytes.len());
@@ -108,7 +80,8 @@ pub(crate) fn recover(home: &Home, defaults: Defaults, witnesses: Witnesses) -> 
     let same_boot = summary.boot.as_deref() == Some(boot_id.as_str());
     // Of another boot, pids mean nothing any more.
     let open: &[OpenRun] = if same_boot { &summary.open } else { &[] };
-    let live = find_live(home, open, &summary.ended);
+    let live = live::find(home, open, &summary.ended)
+        .map_err(|e| format!("cannot find out which apps run, by {}: {e}", home.run().display()))?;
     let lost = loaded.state.is_none() && (loaded.is_lost() || state_file::was_set_aside(&home.state()));
     let left = live.iter().filter(|l| !l.over).count();
     if lost && left > 0 {
@@ -153,6 +126,23 @@ pub(crate) fn recover(home: &Home, defaults: Defaults, witnesses: Witnesses) -> 
         reserved,
         witnesses,
     })
+}
+
+/// The journal; empty where there is none yet.
+///
+/// One that cannot be read says nothing: whoever took it for an empty one would forget running apps.
+fn read_journal(home: &Home) -> std::io::Result<Vec<u8>> {
+    match std::fs::read(home.journal()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// Whether a daemon that could not use what it found would be able to now. Changes nothing.
+pub(crate) fn is_usable(home: &Home) -> bool {
+    state_file::is_usable(&home.state(), &home.state_backup())
+        && read_journal(home).is_ok()
+        && live::can_find(home)
 }
 
 /// What the ends that the state file does not know have made of its instances.
@@ -214,56 +204,6 @@ pub(crate) fn account_of(i: &SavedInstance, generation: u64) -> Account {
     Account { restarts: i.restarts, exit: i.last_exit, desire: i.desire, generation }
 }
 
-/// Connects to every shim that answers; looks at the processes of the runs whose shim does not.
-fn find_live(home: &Home, open: &[OpenRun], ended: &BTreeSet<u64>) -> Vec<Live> {
-    let mut live: Vec<Live> = Vec::new();
-    for entry in std::fs::read_dir(home.run()).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some((instance, run)) = name.to_str().and_then(Home::parse_shim_socket) else { continue };
-        let known = open.iter().find(|o| o.run == run);
-        let shim = match record::connect_to(&entry.path()) {
-            Ok(shim) => Shim::There(shim),
-            // Nobody holds the socket, which proves that shim and keeper are dead.
-            Err(error) if record::is_deserted(&error) => {
-                drop(std::fs::remove_file(entry.path()));
-                continue;
-            }
-            Err(error) => {
-                tracing::warn!(%error, run, "a shim takes no connection now");
-                Shim::Busy
-            }
-        };
-        live.push(Live {
-            instance,
-            run,
-            shim,
-            process: known.and_then(|o| o.process),
-            launched: known.and_then(|o| o.launched),
-            over: ended.contains(&run),
-        });
-    }
-    for o in open {
-        if live.iter().any(|l| l.run == o.run) {
-            continue;
-        }
-        if let Some((pid, start_time)) = o.process
-            && procfs::start_time(pid) == Some(start_time)
-        {
-            live.push(Live {
-                instance: o.instance,
-                run: o.run,
-                shim: Shim::Gone,
-                process: o.process,
-                launched: o.launched,
-                over: false,
-            });
-        }
-    }
-    // Of two runs of one instance (an overlap that a crash cut short) the newest is the one.
-    live.sort_by_key(|l| (l.instance, std::cmp::Reverse(l.run)));
-    live
-}
-
 /// Writes a journal that holds only what is open.
 fn compact(home: &Home, boot_id: &str, live: &[Live], accounts: &Accounts) -> std::io::Result<()> {
     let mut text = journal::line(&Fact::Boot { id: boot_id.to_owned() });
@@ -298,6 +238,10 @@ fn cut(journal: &Path, good: usize) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use wpm_sys::procfs;
+
     use super::*;
 
     /// A journal in which this very process is the app of a run, and a state that wants it up.
@@ -336,6 +280,20 @@ mod tests {
         let text = std::fs::read(home.journal()).expect("there");
         let (facts, _) = journal::read(&text);
         assert_eq!(facts, [Fact::Boot { id: boot_id }], "nothing of the other boot is left");
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        let boot_id = boot::boot_id().expect("procfs");
+        let (_dir, home) = home_with(&boot_id, 1);
+        std::fs::remove_file(home.journal()).expect("there");
+        std::os::unix::fs::symlink("journal", home.journal()).expect("a loop");
+        let why = recover(&home, Defaults::default(), Witnesses::default()).expect_err("it cannot be read");
+        assert!(why.contains("run/journal"), "{why}");
+        assert!(!is_usable(&home));
+        assert!(home.journal().is_symlink(), "it was left as it was");
+        std::fs::remove_file(home.journal()).expect("there");
+        assert!(is_usable(&home));
     }
 
     #[test]

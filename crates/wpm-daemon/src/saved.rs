@@ -11,21 +11,31 @@ use wpm_proto::state::{SavedDesire, SavedInstance, StateFile, VERSION};
 
 use crate::convert;
 
+/// What a file is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// For the next daemon: also what is deleted and not gone yet.
+    List,
+    /// For a later start.
+    Dump,
+}
+
 /// Encoded specs by app.
 #[derive(Debug, Default)]
 pub(crate) struct Saved(BTreeMap<AppId, (Arc<Spec>, Box<str>)>);
 
 impl Saved {
     /// The whole state file.
-    pub(crate) fn state(&mut self, core: &Core, generation: u64, keys: &[String]) -> Vec<u8> {
+    pub(crate) fn state(&mut self, core: &Core, generation: u64, keys: &[String], kept: Kept) -> Vec<u8> {
         self.0.retain(|id, (spec, _)| core.app(*id).is_some_and(|a| Arc::ptr_eq(&a.spec, spec)));
         // The envelope without its apps, which go before its closing bracket.
         let mut bytes = empty(generation, keys);
         bytes.truncate(bytes.len() - "]}".len());
         let mut first = true;
         for app in core.apps() {
+            let instances = app.instances.values().filter_map(|id| saved_instance(core.instance(*id)?));
             let instances: Vec<SavedInstance> =
-                app.instances.values().filter_map(|id| saved_instance(core.instance(*id)?)).collect();
+                instances.filter(|i| kept == Kept::List || i.desire != SavedDesire::Gone).collect();
             if instances.is_empty() {
                 continue;
             }
@@ -63,10 +73,10 @@ pub(crate) fn empty(generation: u64, keys: &[String]) -> Vec<u8> {
     serde_json::to_vec(&file).unwrap_or_default()
 }
 
-/// One instance as it is saved; none for one that is being deleted.
+/// One instance as it is saved; none for one that is deleted and has no run any more.
 pub(crate) fn saved_instance(i: &Instance) -> Option<SavedInstance> {
     let desire = match (i.desired, &i.state) {
-        (Desired::Gone, _) => return None,
+        (Desired::Gone, _) => i.run().map(|_| SavedDesire::Gone)?,
         (_, State::Errored) => SavedDesire::Errored,
         _ if i.is_finished() => SavedDesire::Finished,
         (Desired::Up, _) => SavedDesire::Up,
@@ -94,7 +104,8 @@ mod tests {
     fn what_is_written_is_what_is_read() {
         let mut core = Core::new(RunId(1));
         let mut saved = Saved::default();
-        let none: StateFile = serde_json::from_slice(&saved.state(&core, 3, &[])).expect("a state file");
+        let none: StateFile =
+            serde_json::from_slice(&saved.state(&core, 3, &[], Kept::List)).expect("a state file");
         assert_eq!((none.generation, none.apps.len()), (3, 0));
         for name in ["b", "a\"\\"] {
             let json = serde_json::json!({"name": name, "script": "/bin/true", "cwd": "/", "instances": 2, "instances_asked": true});
@@ -104,13 +115,21 @@ mod tests {
             core.handle(Now::default(), Input::Command(Ticket(1), Command::Start(start)));
         }
         for generation in [4, 5] {
-            let file: StateFile =
-                serde_json::from_slice(&saved.state(&core, generation, &["k".into()])).expect("a state file");
+            let state = saved.state(&core, generation, &["k".into()], Kept::List);
+            let file: StateFile = serde_json::from_slice(&state).expect("a state file");
             assert_eq!((file.generation, file.recent_keys), (generation, vec!["k".to_owned()]));
             assert_eq!(file.apps.len(), 2);
             assert_eq!(file.apps[0].spec.name, "a\"\\");
             assert_eq!(file.apps[1].instances.len(), 2);
             assert_eq!(file.apps[1].instances[1].index, 1);
+        }
+        let delete = Command::Delete(vec![wpm_core::Selector::parse("b").expect("a name")]);
+        core.handle(Now::default(), Input::Command(Ticket(2), delete));
+        for (kept, left) in [(Kept::List, 2), (Kept::Dump, 1)] {
+            let state = saved.state(&core, 6, &[], kept);
+            let file: StateFile = serde_json::from_slice(&state).expect("a state file");
+            assert_eq!(file.apps.len(), left, "what is not gone yet stays in the list alone");
+            assert!(left == 1 || file.apps[1].instances.iter().all(|i| i.desire == SavedDesire::Gone));
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::{convert, launch};
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 impl Daemon {
-    /// Asks the keeper for a shim around an app that lives without one.
+    /// Asks the keeper for a shim around an app that lives without one. One that the list does not know
+    /// gets one, too: it can only be brought down.
     pub(crate) fn adopt(
         &mut self,
         instance: InstanceId,
@@ -28,13 +29,14 @@ impl Daemon {
         process: Option<(i32, u64)>,
     ) -> std::io::Result<OwnedFd> {
         let (pid, start_time) = process.ok_or(std::io::ErrorKind::NotFound)?;
-        let spec = self
-            .core
-            .instance(instance)
-            .and_then(|i| Some((i.index, self.core.app(i.app)?)))
-            .ok_or(std::io::ErrorKind::NotFound)?;
-        let described = launch::describe(&self.home, &spec.1.spec, spec.0, instance, run, self.settings.log)
-            .map_err(|e| std::io::Error::from_raw_os_error(e.errno))?;
+        let known = self.core.instance(instance).and_then(|i| Some((i.index, self.core.app(i.app)?)));
+        let described = match known {
+            Some((index, app)) => {
+                launch::describe(&self.home, &app.spec, index, instance, run, self.settings.log)
+                    .map_err(|e| std::io::Error::from_raw_os_error(e.errno))?
+            }
+            None => launch::leftover(&self.home, instance, run),
+        };
         let (ours, theirs) = record::pair()?;
         let beside = self.beside(instance, run, &described.encode(), theirs)?;
         tracing::info!(run = run.0, pid, "taking a running app back");
@@ -67,13 +69,13 @@ impl Daemon {
                 self.try_shim_later(id);
                 return;
             }
-            Err(_) if unwanted => {
-                self.runs.remove(&id);
-                return;
-            }
             Err(error) => match process {
                 Some((pid, start_time)) if procfs::start_time(pid) == Some(start_time) => {
                     self.adopt(instance, id, process)
+                }
+                _ if unwanted => {
+                    self.runs.remove(&id);
+                    return;
                 }
                 _ => Err(error),
             },

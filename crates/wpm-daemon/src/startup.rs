@@ -12,12 +12,17 @@ use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
 use wpm_proto::home::Home;
 use wpm_sys::contract::{FromKeeper, ToKeeper};
+use wpm_sys::pidfd::PidFd;
+use wpm_sys::poll::{self, Watch};
 
 use crate::daemon::{Daemon, Message};
 use crate::link::{Link, Outbox, pump};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::{listener, recover, state_file, unable, witness};
+use crate::{listener, recover, unable, witness};
+
+/// How long a keeper may take to die, in milliseconds.
+const DYING_MS: u64 = 5000;
 
 /// Runs the daemon until it is told to end.
 ///
@@ -66,7 +71,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         Ok(recovered) => recovered,
         Err(why) => {
             tracing::error!("{why}");
-            let usable = || state_file::is_usable(&home.state(), &home.state_backup());
+            let usable = || recover::is_usable(&home);
             let quit = || drop(keeper_link.try_send(&ToKeeper::Quit.encode(), &[]));
             unable::refuse(&listener, &why, usable, quit).await;
             return Err(why);
@@ -107,6 +112,7 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     daemon.store.finish();
     drop(daemon.lock);
     if keeper_gone {
+        await_end(daemon.keeper_pid);
         let sockets = sockets.iter().map(|(key, fd)| (*key, fd.as_fd()));
         let witnesses = witnesses.iter().map(|(run, fd)| (*run, fd.as_fd()));
         start_keeper(&home, &sockets.chain(witnesses).collect::<Vec<_>>())?;
@@ -155,9 +161,34 @@ async fn greeting(link: &Link) -> (Option<FromKeeper>, Vec<(u64, OwnedFd)>) {
     (hello, held)
 }
 
+/// Waits until a keeper whose connection has ended is gone for good. It closes one descriptor after the
+/// other, and its lock last: another one that came between would find the lock held, and leave.
+fn await_end(keeper: i32) {
+    if let Ok(process) = PidFd::open(keeper)
+        && let Err(error) = poll::wait([Watch::read(Some(process.as_fd()))], Some(DYING_MS))
+    {
+        tracing::warn!(%error, "cannot wait for the end of the keeper");
+    }
+}
+
 /// Starts a keeper in place of the one that died; it starts the next daemon.
 fn start_keeper(home: &Home, held: &[(u64, BorrowedFd<'_>)]) -> Result<(), String> {
     tracing::warn!("the keeper is gone: starting another, which starts the next daemon");
     wpm_sys::start::spawn_keeper(std::path::Path::new("/proc/self/exe"), home.path(), held)
         .map_err(|e| format!("cannot start a keeper: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_keeper_is_waited_for() {
+        let mut dying = std::process::Command::new("true").spawn().expect("true");
+        let pid = i32::try_from(dying.id()).expect("small");
+        await_end(pid);
+        assert!(dying.try_wait().expect("a child").is_some(), "it has ended");
+        // One that is gone altogether is not waited for.
+        await_end(pid);
+    }
 }

@@ -78,7 +78,7 @@ pub(crate) fn read(path: &Path) -> Result<StateFile, LoadError> {
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path);
     let file = file.map_err(failed)?;
-    let meta = file.metadata().map_err(LoadError::Io)?;
+    let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {
         return Err(LoadError::Foreign("it is not a regular file".into()));
     }
@@ -139,13 +139,17 @@ pub(crate) fn is_usable(path: &Path, backup: &Path) -> bool {
     read(path).is_ok() || read(backup).is_ok() || taken_away()
 }
 
-/// Whether a file of this name was set aside once, and is still there.
+/// Whether a file of this name was set aside once, and is still there. A folder that cannot be looked
+/// through may hold one.
 pub(crate) fn was_set_aside(path: &Path) -> bool {
     let Some((folder, name)) = path.parent().zip(path.file_name()) else { return false };
     let mut start = name.to_string_lossy().into_owned();
     start.push_str(ASIDE);
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|e| e.file_name()).any(|name| name.to_string_lossy().starts_with(&start))
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return error.kind() != io::ErrorKind::NotFound,
+    };
+    entries.flatten().map(|e| e.file_name()).any(|name| name.to_string_lossy().starts_with(&start))
 }
 
 /// Sets a file aside.
@@ -183,8 +187,9 @@ pub(crate) fn replace(path: &Path, backup: &Path, reserve: &Path, content: &[u8]
     if path.exists() {
         drop(fs::remove_file(backup));
         // A hard link, not a rename: at no moment is there no file under the proper name.
-        if fs::hard_link(path, backup).is_err() {
-            drop(fs::copy(path, backup));
+        if fs::hard_link(path, backup).is_err() && fs::copy(path, backup).is_err() {
+            // Half of one is none.
+            drop(fs::remove_file(backup));
         }
     }
     fs::rename(&temporary, path)?;

@@ -13,7 +13,8 @@ use wpm_sys::contract::ToKeeper;
 use crate::daemon::Daemon;
 use crate::journal::Account;
 use crate::link::Link;
-use crate::recover::{Live, Recovered, Shim, account_of};
+use crate::live::{Live, Shim};
+use crate::recover::{Recovered, account_of};
 use crate::run::Run;
 use crate::shims::dismiss;
 use crate::witness::Witness;
@@ -90,14 +91,13 @@ impl Daemon {
                 self.try_shim_later(run);
                 return;
             }
-            Shim::Gone if current => match self.adopt(instance, run, l.process) {
+            Shim::Gone => match self.adopt(instance, run, l.process) {
                 Ok(fd) => fd,
                 Err(error) => {
                     tracing::error!(%error, run = run.0, "cannot adopt a running app");
                     return;
                 }
             },
-            Shim::Gone => return,
         };
         let link = match Link::new(fd) {
             Ok(link) => Rc::new(link),
@@ -130,6 +130,7 @@ fn restored_instance(
         desired: match now.desire {
             SavedDesire::Down | SavedDesire::Finished => Desired::Down,
             SavedDesire::Up | SavedDesire::Errored => Desired::Up,
+            SavedDesire::Gone => Desired::Gone,
         },
         errored: now.desire == SavedDesire::Errored,
         finished: now.desire == SavedDesire::Finished,

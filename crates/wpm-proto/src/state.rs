@@ -277,6 +277,8 @@ pub enum SavedDesire {
     Finished,
     /// Given up after a crash loop or a failed spawn; not started by itself.
     Errored,
+    /// Deleted, and its run was not gone yet: kept until then, so that the next daemon brings it down.
+    Gone,
 }
 
 /// One instance on disk.

@@ -64,6 +64,21 @@ fn parse(line: &[u8]) -> Option<Stat> {
     Some(Stat { state, parent, group, session, forked_only: flags & FORKED_ONLY != 0, start_time, exit_code })
 }
 
+/// Whether the process `pid` that began at `start_time` (clock ticks since boot) is there, ended and not
+/// reaped yet included. Another process with that pid is not it.
+///
+/// # Errors
+/// Where the system cannot tell for now, for lack of descriptors or memory.
+pub fn is_alive(pid: i32, start_time: u64) -> std::io::Result<bool> {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(line) => Ok(parse(&line).is_some_and(|stat| stat.start_time == start_time)),
+        // It was there when the file was opened, and is not any more.
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// Start time of a process in clock ticks since boot.
 pub fn start_time(pid: i32) -> Option<u64> {
     stat(pid).map(|s| s.start_time)
@@ -218,5 +233,8 @@ mod tests {
         let s = stat(crate::process::own_pid()).unwrap();
         assert!(s.start_time > 0 && !s.is_zombie() && !s.forked_only);
         assert_eq!(stat(i32::MAX), None);
+        let own = crate::process::own_pid();
+        assert!(is_alive(own, s.start_time).unwrap());
+        assert!(!is_alive(own, s.start_time + 1).unwrap() && !is_alive(i32::MAX, 1).unwrap());
     }
 }

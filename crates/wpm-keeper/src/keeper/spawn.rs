@@ -66,7 +66,15 @@ impl Keeper {
 
     /// Takes an app back that has lost its shim and keeper.
     pub(super) fn adopt(&mut self, run: RunKey, process: (i32, u64), fds: Vec<OwnedFd>) {
-        if self.knows(run) {
+        if let Some(run) = self.runs.iter_mut().find(|r| r.wires.run == run) {
+            // It was lost to the daemon alone, whose way to it (the name of its socket) was taken away. The
+            // next shim listens where the daemon does look; nothing else is lost with a shim.
+            if let Ok(beside) = sort_out(fds) {
+                run.wires.listener = beside.listener;
+                if run.shim > 0 {
+                    drop(process::kill(run.shim, signals::KILL));
+                }
+            }
             return;
         }
         let made = sort_out(fds).and_then(|b| {

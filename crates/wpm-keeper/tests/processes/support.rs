@@ -67,7 +67,10 @@ impl World {
         self.dir.path()
     }
 
+    /// As a daemon does that has lost its keeper: once that is gone for good. While it dies it still has its
+    /// lock, and another one leaves.
     pub(crate) fn start_keeper(&self) {
+        eventually(|| procfs::stat(self.keeper).is_none_or(|keeper| keeper.is_zombie()));
         wpm_sys::start::spawn_keeper(Path::new(PUPPET), self.home(), &[]).unwrap();
     }
 

@@ -174,6 +174,24 @@ fn a_stranger_with_the_same_pid_is_not_adopted() {
 }
 
 #[test]
+fn a_run_whose_socket_was_taken_away_is_found_again() {
+    let mut w = World::new();
+    let mut run = w.start(w.launch(&["wait"]));
+    let before = *run.report();
+    run.hang_up();
+    run.last = Some(before);
+    std::fs::remove_file(&run.socket).unwrap();
+    // So a daemon sees it: nobody listens, and the process is there.
+    w.adopt(&mut run);
+    let after = run.until(|r| r.phase == Phase::Running);
+    assert_eq!((after.pid, after.running_since_ms), (before.pid, before.running_since_ms));
+    eventually(|| procfs::stat(before.shim_pid).is_none());
+    process::kill(before.pid, 10).unwrap();
+    assert_eq!(run.ended(), End::Signal { signal: 10, core: false });
+    run.finish();
+}
+
+#[test]
 fn keeper_and_shims_change_their_program_in_place() {
     let mut w = World::new();
     let exe = w.home().join("new-program");
