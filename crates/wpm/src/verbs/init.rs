@@ -114,10 +114,11 @@ mod tests {
         let path = folder.path().join("wpm.toml");
         std::fs::write(&path, text).expect("written");
         let caller = Caller::of_this_process().expect("a caller");
-        let file =
-            crate::appfile::read(path.to_str().expect("utf-8"), &caller, &crate::appfile::Choice::default());
-        let file = file.unwrap_or_else(|failure| panic!("{}", failure.render(&[])));
-        assert_eq!(file.apps[0].instances.as_deref(), Some("max"));
-        assert!(file.notes.is_empty());
+        let choice = crate::appfile::Choice::default();
+        let examined = crate::appfile::examine(path.to_str().expect("utf-8"), &caller, &choice);
+        let mut document = examined.expect("can be read").document;
+        let apps = document.take_apps().unwrap_or_else(|failure| panic!("{}", failure.render(&[])));
+        assert_eq!(apps[0].1.instances.as_deref(), Some("max"));
+        assert!(document.notes.is_empty());
     }
 }
