@@ -3,17 +3,22 @@
 //! Knows frames and nothing of what they say. Invariant: bytes that were read beyond one frame are
 //! kept for the next.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use interprocess::local_socket::Stream;
 use interprocess::local_socket::traits::Stream as _;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpm_proto::frame;
 
 use crate::Error;
+
+/// Room for what comes, in bytes, where nothing tells how much that is.
+const READ: usize = 32 * 1024;
 
 /// When an answer must have come.
 #[derive(Debug, Clone, Copy)]
@@ -112,22 +117,24 @@ impl Connection {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        let used = self.buffer.len();
-        self.buffer.resize(used + 32 * 1024, 0);
-        let outcome = loop {
-            match (&self.stream).read(&mut self.buffer[used..]) {
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                outcome => break outcome,
+        self.buffer.reserve(self.missing());
+        loop {
+            // Into room that nobody has cleared: an answer of a few bytes touches one page of it.
+            let Stream::UdSocket(socket) = &self.stream;
+            match rustix::io::read(socket, spare_capacity(&mut self.buffer)) {
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(Errno::CONNRESET) => return Err(Error::Lost),
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(in_time(errno.into(), deadline)),
             }
-        };
-        self.buffer.truncate(used + outcome.as_ref().map_or(0, |read| *read));
-        match outcome {
-            Ok(0) => Err(Error::Lost),
-            Ok(_) => Ok(()),
-            // It died before it had read what it was sent.
-            Err(cause) if cause.kind() == io::ErrorKind::ConnectionReset => Err(Error::Lost),
-            Err(cause) => Err(in_time(cause, deadline)),
         }
+    }
+
+    /// Bytes that the rest of the frame needs that has begun; at least [`READ`].
+    fn missing(&self) -> usize {
+        let announced = self.buffer.first_chunk().and_then(|prefix| frame::length(*prefix).ok());
+        let whole = announced.map_or(0, |length| frame::PREFIX + length);
+        whole.saturating_sub(self.buffer.len()).max(READ)
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -115,6 +115,10 @@ impl Home {
     pub fn cpu_samples(&self) -> PathBuf {
         self.run().join("cpu-samples")
     }
+    /// Processes that `wpm list` has found to be none of wpm's.
+    pub fn strangers(&self) -> PathBuf {
+        self.run().join("strangers")
+    }
     /// Listening sockets that the last `wpm list` found.
     pub fn listening(&self) -> PathBuf {
         self.run().join("listening")

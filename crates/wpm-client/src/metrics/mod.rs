@@ -1,7 +1,7 @@
 //! CPU and memory of running apps, read from the kernel by whoever looks.
 //!
 //! The daemon has no part in it, so looking costs it nothing. One pass over `/proc` serves all
-//! instances. Invariant: a process id whose start time differs is a stranger and counts for nothing.
+//! instances; whom an earlier one has found to be a stranger is not read again. Invariant: a process id whose start time differs is a stranger and counts for nothing.
 
 mod cache;
 mod diag;
@@ -9,8 +9,9 @@ mod glance;
 mod procfs;
 mod samples;
 mod sockets;
+mod strangers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -20,6 +21,7 @@ use wpm_proto::view::InstanceView;
 use procfs::Process;
 use samples::{Sample, Samples};
 pub use sockets::Sockets;
+use strangers::Strangers;
 
 /// Instances up to which their processes are found one by one, and not among all.
 const FEW: usize = 8;
@@ -37,7 +39,7 @@ pub struct Usage {
 
 /// Usage of every instance that runs, by public id.
 pub fn measure<'a>(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> HashMap<u32, Usage> {
-    Survey::new(instances).usage(home)
+    Survey::whole(home, instances).usage(home)
 }
 
 /// One pass over `/proc`, which answers every question about these instances.
@@ -49,20 +51,44 @@ pub struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks at what runs now.
+    /// Looks at what runs now, without what earlier looks have found.
     pub fn new(instances: impl Iterator<Item = &'a InstanceView>) -> Self {
+        Self::look(None, instances, false)
+    }
+
+    /// Looks at what runs now of these instances; the home may have others.
+    pub fn some(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> Self {
+        Self::look(Some(home), instances, false)
+    }
+
+    /// Looks at what runs now; these instances are all that the home has.
+    pub fn whole(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> Self {
+        Self::look(Some(home), instances, true)
+    }
+
+    fn look(home: Option<&Home>, instances: impl Iterator<Item = &'a InstanceView>, whole: bool) -> Self {
         let instances: Vec<&InstanceView> = instances.filter(|instance| instance.pid > 0).collect();
         if instances.is_empty() {
             return Self { instances, table: Table::new(Vec::new()) };
         }
-        let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
-        shims.sort_unstable();
-        let few = (instances.len() <= FEW).then(|| {
-            let roots: Vec<i32> = instances.iter().map(|it| it.pid).chain(shims.iter().copied()).collect();
-            procfs::trees(&roots)
-        });
-        let processes = few.flatten().unwrap_or_else(|| procfs::all(&shims));
-        Self { instances, table: Table::new(processes) }
+        let roots = || instances.iter().flat_map(|instance| [instance.pid, instance.shim_pid]);
+        if instances.len() <= FEW
+            && let Some(processes) = procfs::trees(&roots().collect::<Vec<_>>())
+        {
+            return Self { instances, table: Table::new(processes) };
+        }
+        let strangers = home.map(|home| Strangers::load(home, roots())).unwrap_or_default();
+        let shims: HashSet<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
+        let named = procfs::named();
+        // Of shims nothing need be known but who their children are.
+        let asked = named.iter().filter(|it| !shims.contains(&it.pid) && !strangers.has(**it));
+        let processes = procfs::all(&asked.map(|it| it.pid).collect::<Vec<_>>());
+        let survey = Self { table: Table::new(processes.clone()), instances };
+        if let Some(home) = home.filter(|_| whole) {
+            let own: HashSet<i32> = survey.instances.iter().flat_map(|it| survey.table.pids(it)).collect();
+            strangers.note(home, &named, &processes, |pid| own.contains(&pid));
+        }
+        survey
     }
 
     /// Usage of every instance, by public id. `home` keeps the sample that the next look compares with.
@@ -175,7 +201,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32) -> Process {
-        Process { pid, parent, start_time: 7, ticks: 10, memory: 100 }
+        Process { pid, parent, start_time: 7, ticks: 10, memory: 100, wpms: false }
     }
 
     fn instance(pid: i32, shim_pid: i32) -> InstanceView {
@@ -210,7 +236,7 @@ mod tests {
     #[test]
     fn this_process_is_found_with_its_memory() {
         let me = i32::try_from(std::process::id()).expect("a pid");
-        let all = procfs::all(&[]);
+        let all = procfs::all(&procfs::named().iter().map(|it| it.pid).collect::<Vec<_>>());
         let found = all.iter().find(|process| process.pid == me).expect("runs");
         assert!(found.memory > 0 && found.start_time > 0);
         let dir = tempfile::tempdir().expect("temp dir");

@@ -19,19 +19,38 @@ pub(super) struct Process {
     pub(super) ticks: u64,
     /// Resident bytes.
     pub(super) memory: u64,
+    /// Called as processes of wpm are: it, or one that wants to look like one.
+    pub(super) wpms: bool,
 }
 
-/// Processes from which on reading them is shared among threads; each is a few microseconds of work for
-/// the kernel.
-const SHARE: usize = 64;
+/// A process as the folder of all names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Named {
+    pub(super) pid: i32,
+    /// Number of its folder, which no other process gets.
+    pub(super) inode: u64,
+}
 
-/// All processes that can be seen, but for those in `skip` (sorted), of which nothing need be known.
-pub(super) fn all(skip: &[i32]) -> Vec<Process> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(proc_folder) = open("/proc", flags, Mode::empty()) else { return Vec::new() };
-    let mut pids = pids(&proc_folder, skip);
-    let kernels = kernel_threads(&proc_folder);
-    pids.retain(|pid| kernels.binary_search(pid).is_err());
+/// Processes for which another thread is worth its start; reading each is a few microseconds of work for the
+/// kernel.
+const SHARE: usize = 40;
+
+/// All processes that can be seen, by name.
+pub(super) fn named() -> Vec<Named> {
+    let Some(proc_folder) = proc_folder() else { return Vec::new() };
+    let mut all = Vec::with_capacity(512);
+    let mut names = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(proc_folder, names.spare_capacity_mut());
+    while let Some(Ok(entry)) = entries.next() {
+        let pid = std::str::from_utf8(entry.file_name().to_bytes()).ok().and_then(|name| name.parse().ok());
+        all.extend(pid.map(|pid| Named { pid, inode: entry.ino() }));
+    }
+    all
+}
+
+/// What counts of these processes.
+pub(super) fn all(pids: &[i32]) -> Vec<Process> {
+    let Some(proc_folder) = proc_folder() else { return Vec::new() };
     // Asking the standard library would read the limits of control groups, which do not matter for a moment.
     let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize);
     let threads = cpus.min(pids.len() / SHARE).clamp(1, 8);
@@ -49,8 +68,7 @@ pub(super) fn all(skip: &[i32]) -> Vec<Process> {
 /// These processes and their descendants, found from parent to child: for a few of them far less work than
 /// looking at all. `None` where the kernel does not tell children (it can be built without).
 pub(super) fn trees(roots: &[i32]) -> Option<Vec<Process>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let proc_folder = open("/proc", flags, Mode::empty()).ok()?;
+    let proc_folder = proc_folder()?;
     let mut pids: Vec<i32> = roots.iter().copied().filter(|pid| *pid > 0).collect();
     let mut next = 0;
     while let Some(pid) = pids.get(next).copied() {
@@ -70,34 +88,8 @@ pub(super) fn trees(roots: &[i32]) -> Option<Vec<Process>> {
     Some(read(&proc_folder, &pids))
 }
 
-fn pids(proc_folder: &OwnedFd, skip: &[i32]) -> Vec<i32> {
-    let mut pids = Vec::with_capacity(512);
-    let mut names = Vec::with_capacity(32 * 1024);
-    let mut entries = RawDir::new(proc_folder, names.spare_capacity_mut());
-    while let Some(Ok(entry)) = entries.next() {
-        let pid = std::str::from_utf8(entry.file_name().to_bytes()).ok().and_then(|name| name.parse().ok());
-        pids.extend(pid.filter(|pid| skip.binary_search(pid).is_err()));
-    }
-    pids
-}
-
-/// The threads of the kernel, sorted: of them nothing need be known either. They are the children of process
-/// 2, where this one may see them at all.
-fn kernel_threads(proc_folder: &OwnedFd) -> Vec<i32> {
-    let read = |path: &str| {
-        let file = openat(proc_folder, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let mut text = String::with_capacity(4096);
-        let _length = std::io::Read::read_to_string(&mut std::fs::File::from(file), &mut text).ok()?;
-        Some(text)
-    };
-    if read("2/comm").as_deref() != Some("kthreadd\n") {
-        return Vec::new();
-    }
-    let list = read("2/task/2/children").unwrap_or_default();
-    let mut threads: Vec<i32> = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-    threads.push(2);
-    threads.sort_unstable();
-    threads
+fn proc_folder() -> Option<OwnedFd> {
+    open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 fn read(proc_folder: &OwnedFd, pids: &[i32]) -> Vec<Process> {
@@ -121,6 +113,7 @@ fn read(proc_folder: &OwnedFd, pids: &[i32]) -> Vec<Process> {
 fn parse(text: &[u8], page: u64) -> Option<Process> {
     let pid = std::str::from_utf8(text.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()?;
     let behind = text.iter().rposition(|byte| *byte == b')')?;
+    let wpms = text.splitn(2, |byte| *byte == b'(').nth(1)?.starts_with(b"wpm");
     let rest = std::str::from_utf8(text.get(behind + 2..)?).ok()?;
     // The first of these is field 3, the state.
     let mut fields = rest.split_ascii_whitespace();
@@ -132,7 +125,7 @@ fn parse(text: &[u8], page: u64) -> Option<Process> {
     }
     let start_time = fields.nth(4)?.parse().ok()?;
     let pages: i64 = fields.nth(1)?.parse().ok()?;
-    Some(Process { pid, parent, start_time, ticks, memory: pages.unsigned_abs() * page })
+    Some(Process { pid, parent, start_time, ticks, memory: pages.unsigned_abs() * page, wpms })
 }
 
 #[cfg(test)]
@@ -171,7 +164,8 @@ mod tests {
         let line = b"42 (a) b (c)) S 7 42 42 0 -1 4194304 100 200 0 0 11 22 33 44 20 0 1 0 5555 1000000 25 \
                      18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n";
         let process = parse(line, 4096).expect("well formed");
-        assert_eq!(process, Process { pid: 42, parent: 7, start_time: 5555, ticks: 110, memory: 25 * 4096 });
+        let memory = 25 * 4096;
+        assert_eq!(process, Process { pid: 42, parent: 7, start_time: 5555, ticks: 110, memory, wpms: false });
         assert_eq!(parse(b"42 (x", 4096), None);
         assert_eq!(parse(b"", 4096), None);
     }

@@ -65,7 +65,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             }
         }
     }
-    let survey = Survey::new(apps.iter().flat_map(|app| &app.instances));
+    let survey = Survey::some(client.home(), apps.iter().flat_map(|app| &app.instances));
     let (usage, sockets) = (survey.usage(client.home()), survey.sockets());
     add_ports(&mut apps, &sockets);
     if describe.json {

@@ -116,6 +116,7 @@ impl List {
 fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
     // pm2 lists everything, whatever is named.
     let targets = if pm2::speaks() { Vec::new() } else { options.targets.clone() };
+    let all = targets.is_empty();
     let mut apps = match list(client, targets, pm2::speaks()) {
         // A list of nothing is a list.
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
@@ -127,7 +128,7 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
         ids.sort_unstable();
         return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
     }
-    let survey = Survey::new(instances());
+    let survey = if all { Survey::whole } else { Survey::some }(client.home(), instances());
     let (usage, listening) = (survey.usage(client.home()), survey.listening(client.home()));
     add_ports(&mut apps, &listening);
     if options.json {
