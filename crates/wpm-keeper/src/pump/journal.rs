@@ -188,7 +188,7 @@ impl Journal {
 
     /// Reads from `from` to `to` into `buf`.
     pub(super) fn read(&self, from: u64, to: u64, buf: &mut Vec<u8>) -> io::Result<()> {
-        buf.clear();
+        // What it holds is written over, so none of it is cleared but what is new.
         buf.resize(usize::try_from(to.saturating_sub(from)).unwrap_or(0), 0);
         self.file.read_exact_at(buf, self.offset(from))
     }

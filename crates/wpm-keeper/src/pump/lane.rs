@@ -21,7 +21,7 @@ use super::journal::{self, Journal, Place};
 use super::lines::{self, Style};
 use super::shared::AppendId;
 use super::trouble::Trouble;
-use super::{BUSY_MS, Buffers, Pump};
+use super::{BUSY_MS, Buffers, KEEP_MS, Pump};
 use crate::wires::Wires;
 
 /// Steps of a lane before the others get their turn.
@@ -177,6 +177,7 @@ impl Pump {
                 Ok(Step::Moved { more }) => {
                     lane.active = more;
                     self.note_success(i, wires);
+                    self.keep_until = now + KEEP_MS;
                     if !more && !tree_gone {
                         return;
                     }

@@ -38,6 +38,9 @@ pub(crate) use logfile::make_folder;
 
 /// Between two attempts to get a lock that another writer holds, in milliseconds.
 const BUSY_MS: u64 = 1;
+/// For how long memory for large batches is kept after the last one, in milliseconds: an app that prints without
+/// end pauses for microseconds, again and again.
+const KEEP_MS: u64 = 50;
 
 /// Bytes as they came, and as they go into the files.
 #[derive(Debug, Default)]
@@ -59,6 +62,8 @@ pub(crate) struct Pump {
     buffers: Buffers,
     /// Whether they have become large since memory was given back last.
     heaped: bool,
+    /// Until when they are kept so, in monotonic milliseconds.
+    keep_until: u64,
     /// Where dropped output goes.
     null: Option<File>,
 }
@@ -108,6 +113,7 @@ impl Pump {
             serve_at: None,
             buffers: Buffers::default(),
             heaped: false,
+            keep_until: 0,
             null: None,
         }
     }
@@ -170,8 +176,11 @@ impl Pump {
         }
     }
 
-    /// Nothing is to be done for a while: gives memory back.
-    pub(crate) fn rest(&mut self) {
+    /// Nothing is to be done for now: gives memory back, at once or at the moment that it returns.
+    pub(crate) fn rest(&mut self, now: u64) -> Option<u64> {
+        if self.heaped && now < self.keep_until {
+            return Some(self.keep_until);
+        }
         self.buffers = Buffers::default();
         if std::mem::take(&mut self.heaped) {
             for lane in self.lanes.iter_mut().flatten() {
@@ -179,6 +188,7 @@ impl Pump {
             }
             memory::trim();
         }
+        None
     }
 
     /// Starts new files now, between two lines.

@@ -182,7 +182,7 @@ impl Shim {
 
     /// Sleeps until something happens, and notes what.
     fn wait(&mut self, now: u64) {
-        let due = [self.app.due(), self.pump.due(), self.lonely.due(self.talk.is_connected(), now)]
+        let mut due = [self.app.due(), self.pump.due(), self.lonely.due(self.talk.is_connected(), now)]
             .into_iter()
             .flatten()
             .min();
@@ -197,8 +197,8 @@ impl Shim {
             Watch::read(pipes[1]),
         ];
         if due.is_none() {
-            self.pump.rest();
-            if !self.settled && self.wires.slot.phase() == Phase::Running {
+            due = self.pump.rest(now);
+            if due.is_none() && !self.settled && self.wires.slot.phase() == Phase::Running {
                 self.settled = true;
                 memory::trim_stack();
             }
