@@ -165,7 +165,10 @@ mod tests {
                      18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n";
         let process = parse(line, 4096).expect("well formed");
         let memory = 25 * 4096;
-        assert_eq!(process, Process { pid: 42, parent: 7, start_time: 5555, ticks: 110, memory, wpms: false });
+        assert_eq!(
+            process,
+            Process { pid: 42, parent: 7, start_time: 5555, ticks: 110, memory, wpms: false }
+        );
         assert_eq!(parse(b"42 (x", 4096), None);
         assert_eq!(parse(b"", 4096), None);
     }
