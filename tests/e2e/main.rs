@@ -21,6 +21,7 @@ mod import;
 mod jobs;
 mod life;
 mod load;
+mod monit;
 mod output;
 mod pm2;
 mod ready;

@@ -124,6 +124,23 @@ pub(crate) fn report(
     })
 }
 
+/// What came of a command in one line: the first failure, or how many are up or down.
+pub(crate) fn in_a_line(outcomes: &[InstanceOutcome], words: Words, begun: Instant) -> String {
+    let mut by_app: BTreeMap<&str, Vec<&InstanceOutcome>> = BTreeMap::new();
+    for outcome in outcomes {
+        by_app.entry(&outcome.app).or_default().push(outcome);
+    }
+    let took = show_elapsed(begun.elapsed());
+    let failed = by_app.iter().find_map(|(app, outcomes)| failures(app, outcomes).into_iter().next());
+    match failed {
+        Some(failure) => paint(style::ERROR, failure.message()),
+        None => {
+            let lines = by_app.iter().map(|(app, outcomes)| summary(app, outcomes, words, &took));
+            lines.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
 fn hints(app: &str) -> String {
     let app = shlex::try_quote(app).map_or_else(|_| app.to_owned(), std::borrow::Cow::into_owned);
     let hint = |word: &str, command: String| {

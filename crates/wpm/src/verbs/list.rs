@@ -95,9 +95,18 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
-/// The table of these apps as it is now.
-pub(super) fn view(client: &mut Client, targets: &[String]) -> Result<String, Failure> {
-    look(client, &List::of(targets.to_vec()))
+/// These apps as they are now, one row for each.
+pub(super) fn rows_of(client: &mut Client, targets: &[String]) -> Result<Vec<Row>, Failure> {
+    let mut apps = match list(client, targets.to_vec(), false) {
+        Err(failure) if failure.is(Code::NoApps) => Vec::new(),
+        apps => apps?,
+    };
+    let survey = Survey::new(apps.iter().flat_map(|app| &app.instances));
+    let (usage, listening) = (survey.usage(client.home()), survey.listening(client.home()));
+    add_ports(&mut apps, &listening);
+    let mut rows = rows::rows(&apps, &usage, now_ms(), false);
+    rows::sort(&mut rows, Field::Name, false);
+    Ok(rows)
 }
 
 /// `list --watch` of these apps.
