@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use crate::world::{Said, World, await_text, kill_and_wait, ports_in_a_row};
+
+mod servers;
 
 /// What npm and pip install, once for all test runs.
 fn installed(folder: &str, install: impl FnOnce(&Path) -> Command) -> PathBuf {
@@ -25,11 +27,12 @@ fn installed(folder: &str, install: impl FnOnce(&Path) -> Command) -> PathBuf {
 fn node_modules() -> &'static Path {
     static MODULES: OnceLock<PathBuf> = OnceLock::new();
     MODULES.get_or_init(|| {
-        let folder = installed("cluster", |folder| {
+        let folder = installed("cluster-2", |folder| {
             let mut npm = Command::new("npm");
             npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(folder);
             npm.args([
                 "weroll@1.7.5",
+                "express@5",
                 "socket.io-client@1.7.4",
                 "socket.io@4",
                 "socket.io-client-4@npm:socket.io-client@4",
@@ -37,20 +40,6 @@ fn node_modules() -> &'static Path {
             npm
         });
         folder.join("node_modules")
-    })
-}
-
-/// Folder of the programs of a Python environment with the two servers.
-fn python() -> &'static Path {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let folder = installed("python", |folder| {
-            let mut sh = Command::new("sh");
-            sh.args(["-c", "python3 -m venv \"$1\" && \"$1\"/bin/pip install -q gunicorn uvicorn", "sh"])
-                .arg(folder);
-            sh
-        });
-        folder.join("bin")
     })
 }
 
@@ -153,17 +142,24 @@ fn different(count: usize, mut ask: impl FnMut() -> String) -> BTreeSet<String> 
     panic!("only {} of {count} answered: {seen:?}", seen.len());
 }
 
+/// Asks as fast as it can while a command runs, which is to succeed; every single request must be answered.
+#[track_caller]
+fn under_load(ask: impl FnMut() -> std::io::Result<String>, command: Command) {
+    let output = asked_while(ask, command);
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Asks as fast as it can while a command runs; every single request must be answered.
 #[track_caller]
-fn under_load(mut ask: impl FnMut() -> std::io::Result<String>, mut command: Command) {
-    let mut running = command.spawn().expect("wpm runs");
+fn asked_while(mut ask: impl FnMut() -> std::io::Result<String>, mut command: Command) -> Output {
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wpm runs");
     let (mut asked, mut failed) = (0, Vec::new());
     while running.try_wait().expect("waits").is_none() {
         asked += 1;
         failed.extend(ask().err());
     }
-    assert!(running.wait().expect("ended").success());
     assert!(asked > 20 && failed.is_empty(), "{} of {asked} failed: {failed:?}", failed.len());
+    running.wait_with_output().expect("ended")
 }
 
 #[test]
@@ -184,7 +180,12 @@ fn websockets_have_a_port_for_each_instance_and_reach_all() {
     ];
     chapter.wpm(start, &[("BASE_PORT", base)]).ok();
     let front = base + 5;
-    let site = nginx_in_front(&chapter, front);
+    // It is kept true by an app of its own.
+    let (write, main) = nginx_in_front(&chapter, "realtime", front, "");
+    let (wpm, main) = (env!("CARGO_BIN_EXE_wpm"), main.display());
+    let follow = format!("start {wpm} --name front-kept -- {write} --reload --config {main} --follow");
+    chapter.run(&follow).ok();
+    let site = chapter.examples.join("site.conf");
 
     // Of every port, and through nginx, which wpm keeps true meanwhile.
     let everywhere = |transports: &str, count: u16| {
@@ -215,25 +216,23 @@ fn websockets_have_a_port_for_each_instance_and_reach_all() {
     assert!((base..base + 5).contains(&port), "{picked}");
 }
 
-/// nginx before `realtime`, with a configuration that an app of its own keeps true; gives the file.
-fn nginx_in_front(chapter: &Chapter, front: u16) -> PathBuf {
-    let site = chapter.examples.join("realtime.conf");
+/// nginx before an app, with this file of the app's; `more` goes to `wpm nginx`. Gives the words that wrote
+/// the file and the main configuration.
+fn nginx_in_front(chapter: &Chapter, app: &str, front: u16, more: &str) -> (String, PathBuf) {
+    let folder = chapter.examples.display();
     let conf = format!(
-        "daemon off; pid {0}/nginx.pid; error_log stderr; events {{}}\n\
-         http {{ access_log off; client_body_temp_path {0}/t; proxy_temp_path {0}/t; fastcgi_temp_path {0}/t;\n\
-         uwsgi_temp_path {0}/t; scgi_temp_path {0}/t; include {0}/realtime.conf; }}\n",
-        chapter.examples.display()
+        "daemon off; pid {folder}/nginx.pid; error_log stderr; events {{}}\n\
+         http {{ access_log off; client_body_temp_path {folder}/t; proxy_temp_path {folder}/t; fastcgi_temp_path {folder}/t;\n\
+         uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t; include {folder}/site.conf; }}\n"
     );
     let main = chapter.examples.join("nginx.conf");
     std::fs::write(&main, conf).expect("written");
-    let (main, path) = (main.to_str().expect("utf-8"), site.to_str().expect("utf-8"));
-    let write = format!("nginx realtime --listen {front} --write {path}");
+    let write = format!("nginx {app} --listen {front} {more} --write {folder}/site.conf");
     chapter.run(&write).ok();
-    chapter.run(&format!("start nginx --name front --ready port --listen-timeout 30s -- -c {main}")).ok();
-    let wpm = env!("CARGO_BIN_EXE_wpm");
-    let follow = format!("start {wpm} --name front-kept -- {write} --reload --config {main} --follow");
-    chapter.run(&follow).ok();
-    site
+    let start =
+        format!("start nginx --name front --ready port --listen-timeout 30s -- -c {}", main.display());
+    chapter.run(&start).ok();
+    (write, main)
 }
 
 #[test]
@@ -300,70 +299,24 @@ fn a_port_in_the_source_is_counted_up() {
 }
 
 #[test]
-fn python_servers_take_the_socket_that_wpm_holds() {
-    let chapter = Chapter::new();
-    let instance = |port| get(port).expect("answered").chars().last().expect("a body").to_string();
-    // At SIGINT gunicorn drops what it has begun; at SIGTERM it finishes.
-    let servers: [(&str, &str, &[&str]); 2] = [
-        ("gunicorn", "SIGTERM", &["--workers", "1", "app:app"]),
-        ("uvicorn", "SIGINT", &["--fd", "3", "asgi:app"]),
-    ];
-    for (server, signal, args) in servers {
-        let port = ports_in_a_row(1);
-        let listen = format!("127.0.0.1:{port}");
-        let program = python().join(server);
-        let start =
-            ["start", program.to_str().expect("utf-8"), "-i", "4", "--cwd", "python", "--listen", &listen];
-        // A busy machine may take its time for the requests under way.
-        let signal = ["--kill-signal", signal, "--kill-timeout", "20s", "--"];
-        chapter.wpm(start.into_iter().chain(signal).chain(args.iter().copied()), &[]).ok();
-        different(4, || instance(port));
-        under_load(|| get(port), chapter.world.command(["reload", server, "--silent"]));
-        different(4, || instance(port));
-        // gunicorn has a socket of its own to be controlled by: that is not what it is for.
-        assert_eq!(chapter.run(&format!("pick {server}")).ok().out.trim(), listen);
-        chapter.wpm(["delete", server], &[]).ok();
-    }
-}
-
-#[test]
-fn a_program_of_rust_takes_the_socket_that_wpm_holds() {
-    let chapter = Chapter::new();
-    let port = ports_in_a_row(1);
-    let compiled = Command::new("rustc")
-        .args(["--edition", "2024", "-O", "main.rs", "-o", "server"])
-        .current_dir(chapter.examples.join("rust"))
-        .output()
-        .expect("rustc runs");
-    assert!(compiled.status.success(), "{compiled:?}");
-    let listen = format!("127.0.0.1:{port}");
-    chapter.wpm(["start", "rust/server", "-i", "4", "--listen", &listen], &[]).ok();
-    let instance = || get(port).expect("answered").chars().last().expect("a body").to_string();
-    different(4, instance);
-    let pid = chapter.run("jlist").ok().json()[0]["pid"].as_i64().expect("a pid");
-    kill_and_wait(i32::try_from(pid).expect("a pid"));
-    different(4, instance);
-}
-
-#[test]
 fn node_listens_in_every_way() {
     let chapter = Chapter::new();
-    let port = ports_in_a_row(5);
+    let port = ports_in_a_row(6);
     let handed = format!("127.0.0.1:{}", port + 4);
     let start = ["start", "node/main.js", "--name", "every", "-i", "2", "--cwd", ".", "--listen", &handed];
     chapter.wpm(start, &[("PORT", port)]).ok();
     let log = |index: u16| chapter.world.home().join(format!("logs/every-out-{index}.log"));
     let told: Vec<String> = [0, 1]
         .map(|index| {
-            // A line for each of the eight.
-            crate::world::await_file(&log(index), "told of eight", |text| text.lines().count() == 8);
+            // A line for each of the nine.
+            crate::world::await_file(&log(index), "told of nine", |text| text.lines().count() == 9);
             std::fs::read_to_string(log(index)).expect("there")
         })
         .into();
     let line = |index: usize, what: &str| {
         told[index].lines().find_map(|line| line.strip_prefix(what)).expect("told").trim().to_owned()
     };
-    for what in ["tcp", "any", "unix", "handed", "https", "udp"] {
+    for what in ["tcp", "any", "unix", "handed", "https", "reuse", "udp"] {
         assert_eq!(line(0, what), line(1, what), "{what} is shared: {told:?}");
         assert!(!line(0, what).starts_with('E'), "{what}: {told:?}");
     }
@@ -373,7 +326,7 @@ fn node_listens_in_every_way() {
 
     let any: serde_json::Value = serde_json::from_str(&line(0, "any")).expect("an address");
     let any = u16::try_from(any["port"].as_u64().expect("a port")).expect("a port");
-    for port in [port, any, port + 4] {
+    for port in [port, any, port + 4, port + 5] {
         assert!(get(port).expect("answered").ends_with(['1', '2']));
     }
     let path = chapter.examples.join("app.sock");
@@ -394,5 +347,5 @@ fn node_listens_in_every_way() {
     chapter.run("reload every").ok();
     get(port).expect("answered");
     chapter.run("stop every").ok();
-    assert!(get(port).is_err() && get(port + 4).is_err() && !path.exists());
+    assert!([port, port + 4, port + 5].into_iter().all(|port| get(port).is_err()) && !path.exists());
 }

@@ -86,6 +86,10 @@ fn an_app_that_is_ill_is_started_again() {
     let options =
         ["--ready", "port", "--health", &health, "--health-interval", "50", "--health-failures", "2"];
     assert_eq!(start(&world, port, &options).0, Some(0));
+    let described = world.run("describe web").ok().out;
+    assert!(described.contains("ready      port, within 3s"), "{described}");
+    let health = format!("health     {health} every 50ms, within 3s, restarted after 2 failures in a row");
+    assert!(described.contains(&health), "{described}");
     assert!(get(port, "/ill").starts_with("HTTP/1.0 500"));
     await_text(&world.home().join("logs/web-out.log"), "run 2 listens");
     assert!(world.log().contains("unhealthy"), "{}", world.log());
@@ -168,4 +172,68 @@ fn an_app_says_how_it_is() {
         &log,
         "began\nsaid STATUS=half of it is there\nsaid READY=1;STATUS=\nsaid RELOADING=1\nsaid READY=1\nsaid STOPPING=1\nbegan",
     );
+}
+
+/// Is ready at once in its first run, later when it is told. Once it is told `arm`, its end waits for a
+/// line, too. With `asks` it asks for the time that this takes.
+const SLOW: &str = r#"
+import os, pathlib, signal, socket, sys
+to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def say(text):
+    to.sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
+def take_time(what):
+    say("EXTEND_TIMEOUT_USEC=60000000" if sys.argv[2] == "asks" else "STATUS=slow")
+    print("takes its time to " + what, flush=True)
+    os.read(0, 100)
+def end(*_):
+    take_time("end")
+    os._exit(0)
+mark = pathlib.Path(sys.argv[1] + ".ran")
+if mark.exists():
+    take_time("begin")
+mark.touch()
+say("READY=1")
+os.read(0, 100)
+signal.signal(signal.SIGINT, end)
+print("armed", flush=True)
+signal.pause()
+"#;
+
+#[test]
+fn an_app_that_asks_for_more_time_gets_it() {
+    let world = World::new();
+    let script = world.dir.path().join("slow.py");
+    std::fs::write(&script, SLOW).expect("written");
+    let path = script.to_str().expect("utf-8");
+    for (name, how) in [("patient", "asks"), ("other", "waits")] {
+        let options = ["--ready", "notify", "--listen-timeout", "5s", "--kill-timeout", "5s"];
+        let start = ["start", path, "--name", name].into_iter().chain(options).chain(["--", name, how]);
+        world.wpm(start).ok();
+    }
+    let told = |name: &str, what: &str| await_text(&world.home().join(format!("logs/{name}-out.log")), what);
+
+    // Both have the same time. When the one that does not ask is through with it, so would the other be.
+    let mut reload = world.command(["reload", "patient"]).spawn().expect("runs");
+    told("patient", "takes its time to begin");
+    let said = world.run("reload other").fails(1);
+    assert!(said.err.contains("was not ready after 5.0s"), "{}", said.err);
+    assert!(reload.try_wait().expect("asked").is_none(), "its time has not come");
+    world.run("send patient begin").ok();
+    assert!(reload.wait().expect("ended").success());
+
+    world
+        .wpm(["start", "trap '' INT; echo deaf; while :; do sleep 1000; done", "--name", "deaf", "-k", "5s"])
+        .ok();
+    told("deaf", "deaf");
+    world.run("send patient arm").ok();
+    told("patient", "armed");
+    let mut stop = world.command(["stop", "patient"]).spawn().expect("runs");
+    told("patient", "takes its time to end");
+    world.run("stop deaf").ok();
+    assert!(stop.try_wait().expect("asked").is_none(), "it was not killed when the other was");
+    world.run("send patient end").ok();
+    assert!(stop.wait().expect("ended").success());
+    let exits: Vec<_> =
+        world.jlist().iter().map(|it| (it["name"].clone(), it["pm2_env"]["exit_code"].clone())).collect();
+    assert!(exits.contains(&("patient".into(), 0.into())), "{exits:?}");
 }

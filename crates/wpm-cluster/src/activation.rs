@@ -103,6 +103,9 @@ fn tcp(text: &str) -> Result<ListenTo, &'static str> {
     Ok(ListenTo::Tcp { host: host.map(str::to_owned), port })
 }
 
+/// Mode of a Unix socket, as systemd has it: a proxy is another user. The folder says who reaches it.
+const EVERYBODY: u32 = 0o666;
+
 impl ListenTo {
     /// What has to be bound, once the host is resolved to `address` and a path made absolute.
     pub fn to_bind(&self, address: Option<IpAddr>) -> BindTo {
@@ -110,7 +113,7 @@ impl ListenTo {
             Self::Tcp { port, .. } => {
                 BindTo::Tcp { address, scope: None, port: *port, v6_only: false, reuse_port: false }
             }
-            Self::Unix { path } => BindTo::Path { path: path.clone(), add_mode: 0 },
+            Self::Unix { path } => BindTo::Path { path: path.clone(), add_mode: EVERYBODY },
         }
     }
 

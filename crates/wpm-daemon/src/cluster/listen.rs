@@ -121,17 +121,16 @@ fn is_abandoned(path: &str) -> bool {
 }
 
 fn to_bind(listen: &Listen, cwd: &str) -> BindTo {
-    match &listen.to {
-        ListenTo::Tcp { host, .. } => {
-            let ip = host.as_deref().and_then(|h| match h {
-                "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-                h => h.parse().ok(),
-            });
-            listen.to.to_bind(ip)
+    let ip = match &listen.to {
+        ListenTo::Tcp { host: Some(host), .. } if host == "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+        ListenTo::Tcp { host: Some(host), .. } => host.parse().ok(),
+        ListenTo::Tcp { host: None, .. } | ListenTo::Unix { .. } => None,
+    };
+    match listen.to.to_bind(ip) {
+        BindTo::Path { path, add_mode } => {
+            let path = std::path::Path::new(cwd).join(path).to_string_lossy().into_owned();
+            BindTo::Path { path, add_mode }
         }
-        ListenTo::Unix { path } => BindTo::Path {
-            path: std::path::Path::new(cwd).join(path).to_string_lossy().into_owned(),
-            add_mode: 0,
-        },
+        other => other,
     }
 }

@@ -28,6 +28,8 @@ const secure = https.createServer({ ...psk, pskCallback: () => Buffer.alloc(16, 
 listen('https', secure, { port: port + 1, host: '127.0.0.1' });
 // One instance gets it, the others are told that it is taken.
 listen('exclusive', http.createServer(answer), { port: port + 2, host: '127.0.0.1', exclusive: true });
+// From Node 23.1 on each instance has a socket of its own, which wpm does not hold; before, it is shared.
+listen('reuse', http.createServer(answer), { port: port + 5, host: '127.0.0.1', reusePort: true });
 listen('foreign', http.createServer(answer), { port: 0, host: '203.0.113.1' });
 
 const socket = dgram.createSocket('udp4');
