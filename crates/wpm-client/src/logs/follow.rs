@@ -2,16 +2,17 @@
 //!
 //! Reads only what a change has announced. Invariant: every whole line of every file is reported once;
 //! when a file is replaced, the old one is read to its end first, and after it those that were rotated
-//! away meanwhile.
+//! away meanwhile, compressed or not.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
@@ -50,6 +51,8 @@ pub struct Wake {
 struct Followed {
     path: PathBuf,
     file: Option<File>,
+    /// The way to read it where it is a compressed one: from its start, once.
+    packed: Option<MultiGzDecoder<BufReader<File>>>,
     identity: (u64, u64),
     offset: u64,
     partial: Vec<u8>,
@@ -91,6 +94,7 @@ impl Follower {
         let mut followed = Followed {
             path: path.to_owned(),
             file: None,
+            packed: None,
             identity: (0, 0),
             offset: 0,
             partial: Vec::new(),
@@ -208,6 +212,7 @@ impl Followed {
         }
         self.offset = 0;
         self.identity = (0, 0);
+        self.packed = None;
         self.file = File::open(&self.path).ok();
         let Some(file) = &self.file else { return true };
         self.identity = file.metadata().map_or((0, 0), |data| (data.dev(), data.ino()));
@@ -243,8 +248,7 @@ impl Followed {
 
     /// Opens the rotated file that came next after one of this age, unless it is the one that is open.
     fn open_rotated(&mut self, inotify: &OwnedFd, age: &rotated::Age) -> bool {
-        let next = rotated::next_after(&self.path, age).and_then(|path| File::open(path).ok());
-        let Some(next) = next else { return false };
+        let Some((next, is_packed)) = rotated::open_next(&self.path, age) else { return false };
         let identity = next.metadata().map_or((0, 0), |data| (data.dev(), data.ino()));
         if identity == self.identity {
             return false;
@@ -252,20 +256,26 @@ impl Followed {
         if let Some(watch) = self.watch.take() {
             let _gone = inotify::remove_watch(inotify, watch);
         }
+        let Ok(packed) = is_packed.then(|| next.try_clone()).transpose() else { return false };
+        self.packed = packed.map(|file| MultiGzDecoder::new(BufReader::new(file)));
         (self.file, self.identity, self.offset) = (Some(next), identity, 0);
         true
     }
 
     fn read_new(&mut self, source: usize, lines: &mut Vec<Line>) {
         let Some(file) = &self.file else { return };
-        if file.metadata().is_ok_and(|data| data.len() < self.offset) {
+        if self.packed.is_none() && file.metadata().is_ok_and(|data| data.len() < self.offset) {
             self.offset = 0;
             self.partial.clear();
         }
         let mut chunk = vec![0; CHUNK];
         let mut turn = 0;
         loop {
-            let read = match file.read_at(&mut chunk, self.offset) {
+            let read = match &mut self.packed {
+                Some(packed) => packed.read(&mut chunk),
+                None => file.read_at(&mut chunk, self.offset),
+            };
+            let read = match read {
                 Ok(read) => read,
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => 0,
@@ -300,129 +310,4 @@ impl AsFd for Follower {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    /// Long enough for a loaded machine; a wait ends with the event.
-    const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
-
-    fn append(path: &Path, text: &str) {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).expect("opened");
-        file.write_all(text.as_bytes()).expect("written");
-    }
-
-    /// Waits for so many lines.
-    fn next(follower: &mut Follower, count: usize) -> Vec<String> {
-        let mut seen = Vec::new();
-        while seen.len() < count {
-            let wake = follower.wait(None, None, PATIENCE).expect("waited");
-            assert!(wake.files, "only saw {seen:?}");
-            seen.extend(
-                follower.lines().into_iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()),
-            );
-        }
-        seen
-    }
-
-    #[test]
-    fn growth_is_reported_line_by_line() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let path = dir.path().join("a.log");
-        append(&path, "old\nhalf");
-        let mut follower = Follower::new().expect("inotify");
-        follower.add(&path, From::Offset(4));
-        assert!(follower.lines().is_empty());
-        append(&path, " done\nnext\n");
-        assert_eq!(next(&mut follower, 2), ["half done", "next"]);
-        append(&path, "rest");
-        follower.wait(None, None, PATIENCE).expect("waited");
-        assert!(follower.lines().is_empty());
-        assert_eq!(follower.take_partial()[0].bytes, b"rest");
-    }
-
-    #[test]
-    fn rotation_loses_nothing() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let path = dir.path().join("a.log");
-        append(&path, "");
-        let mut follower = Follower::new().expect("inotify");
-        follower.add(&path, From::End);
-        append(&path, "1\n2\n");
-        fs::rename(&path, dir.path().join("a.log.1")).expect("renamed");
-        append(&path, "3\n");
-        assert_eq!(next(&mut follower, 3), ["1", "2", "3"]);
-        fs::rename(&path, dir.path().join("a.log.1")).expect("renamed");
-        assert!(follower.lines().is_empty());
-        append(&path, "4\n");
-        assert_eq!(next(&mut follower, 1), ["4"]);
-    }
-
-    #[test]
-    fn several_rotations_between_two_looks_lose_nothing() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let path = dir.path().join("a.log");
-        append(&path, "");
-        let mut follower = Follower::new().expect("inotify");
-        follower.add(&path, From::End);
-        for number in 0..5 {
-            append(&path, &format!("{number}\n"));
-            let rotated = dir.path().join(format!("a__2026-01-31_23-59-5{number}.log"));
-            fs::rename(&path, rotated).expect("renamed");
-        }
-        append(&path, "5\n");
-        assert_eq!(next(&mut follower, 6), ["0", "1", "2", "3", "4", "5"]);
-        append(&path, "6\n");
-        assert_eq!(next(&mut follower, 1), ["6"]);
-        assert!(!follower.files[0].due, "at rest");
-    }
-
-    #[test]
-    fn truncation_begins_again() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let path = dir.path().join("a.log");
-        append(&path, "long enough\n");
-        let mut follower = Follower::new().expect("inotify");
-        follower.add(&path, From::End);
-        assert!(follower.lines().is_empty());
-        File::create(&path).expect("truncated");
-        assert!(follower.lines().is_empty());
-        append(&path, "new\n");
-        assert_eq!(next(&mut follower, 1), ["new"]);
-    }
-
-    #[test]
-    fn a_file_that_comes_later_is_read_from_its_start() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let path = dir.path().join("late.log");
-        let mut follower = Follower::new().expect("inotify");
-        follower.add(&path, From::End);
-        assert!(follower.lines().is_empty());
-        append(&path, "hello\n");
-        assert_eq!(next(&mut follower, 1), ["hello"]);
-        fs::remove_file(&path).expect("removed");
-        assert!(follower.lines().is_empty());
-        append(&path, "again\n");
-        assert_eq!(next(&mut follower, 1), ["again"]);
-    }
-
-    #[test]
-    fn many_files_take_turns_and_lose_no_line() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let mut follower = Follower::new().expect("inotify");
-        let paths = [dir.path().join("a"), dir.path().join("b")];
-        for path in &paths {
-            follower.add(path, From::End);
-        }
-        let text: String = (0..200_000).map(|number| format!("{number}\n")).collect();
-        paths.iter().for_each(|path| append(path, &text));
-        let mut next_number = [0, 0];
-        while next_number != [200_000, 200_000] {
-            follower.wait(None, None, PATIENCE).expect("waited");
-            for line in follower.lines() {
-                assert_eq!(line.bytes, next_number[line.source].to_string().as_bytes());
-                next_number[line.source] += 1;
-            }
-        }
-    }
-}
+mod tests;

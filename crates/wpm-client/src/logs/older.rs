@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::rotated::{Age, age};
+use super::rotated::{Age, age, unpacked};
 
 /// Most that is read of one file, in bytes once unpacked.
 const MAX_READ: u64 = 64 * 1024 * 1024;
@@ -19,7 +19,7 @@ pub fn rotated(log: &Path) -> Vec<PathBuf> {
     let mut found: Vec<(Age, PathBuf)> = entries
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            Some((age(name.strip_suffix(".gz").unwrap_or(&name), log)?, entry.path()))
+            Some((age(unpacked(&name), log)?, entry.path()))
         })
         .collect();
     found.sort_unstable_by(|a, b| b.cmp(a));

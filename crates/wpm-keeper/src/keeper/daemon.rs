@@ -35,7 +35,8 @@ pub(super) struct Daemon {
     socket: Option<OwnedFd>,
     starts: u32,
     since: u64,
-    young_deaths: u32,
+    /// Young deaths in a row by SIGKILL, and of its own doing.
+    young_deaths: [u32; 2],
     due_at: u64,
     /// When it must have answered, while it is asked.
     answer_by: Option<u64>,
@@ -202,8 +203,13 @@ impl Daemon {
     }
 
     fn delay(&mut self, now: u64, killed: bool) {
-        self.young_deaths = if now - self.since < YOUNG_MS { self.young_deaths + 1 } else { 0 };
-        let delay = match self.young_deaths.checked_sub(PATIENCE) {
+        if now - self.since < YOUNG_MS {
+            // Counted apart: one that ends by itself after many were killed has ended once.
+            self.young_deaths[usize::from(!killed)] += 1;
+        } else {
+            self.young_deaths = [0; 2];
+        }
+        let delay = match self.young_deaths[usize::from(!killed)].checked_sub(PATIENCE) {
             None => 0,
             Some(_) if killed => KILLED_DELAY_MS,
             Some(n) => (DELAY_MS.0 << n.min(6)).min(DELAY_MS.1),
@@ -216,5 +222,29 @@ impl Daemon {
         if let Some(socket) = &self.socket {
             drop(record::send(socket, &message.encode(), &[]));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_ends_by_itself_after_many_were_killed_has_ended_once() {
+        let mut daemon = Daemon::default();
+        let killed = End::Signal { signal: KILL, core: false };
+        for _ in 0..20 {
+            daemon.died(10, killed, false);
+            assert!(daemon.due().is_some_and(|at| at <= 10 + KILLED_DELAY_MS));
+        }
+        daemon.died(10, End::Code(1), false);
+        assert_eq!(daemon.due(), Some(10));
+        let delays: Vec<u64> = (0..10)
+            .map(|_| {
+                daemon.died(10, End::Code(1), false);
+                daemon.due().unwrap() - 10
+            })
+            .collect();
+        assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
     }
 }
