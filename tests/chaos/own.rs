@@ -93,6 +93,13 @@ fn has_home(pid: i32, home: &Path) -> bool {
     environment.split(|b| *b == 0).any(|e| e == entry.as_bytes())
 }
 
+/// What a process is, for the message of a test that has failed.
+pub(crate) fn describe(pid: i32) -> String {
+    let words = words(pid).iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect::<Vec<_>>();
+    let waits = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    format!("{:?}, {words:?}, waiting in {waits:?}", stat(pid))
+}
+
 /// Whether it is a command that this test has typed.
 fn is_command(pid: i32) -> bool {
     stat(pid).is_none_or(|s| u32::try_from(s.parent) == Ok(std::process::id()))

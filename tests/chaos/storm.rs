@@ -123,8 +123,9 @@ fn storm(row: Row) {
     apps.dead();
     looper.died();
     world.run("kill").ok();
-    let left: Vec<i32> = world.processes().into_iter().filter(|pid| !own::ended(*pid, 5000)).collect();
-    assert!(left.is_empty(), "left over: {left:?}");
+    let left: Vec<i32> = world.processes().into_iter().filter(|pid| !own::ended(*pid, 30_000)).collect();
+    let left: Vec<String> = left.into_iter().map(own::describe).collect();
+    assert!(left.is_empty(), "left over: {left:?}\n{name}, seed {seed}; the daemon's log:\n{}", world.log());
 }
 
 struct Told<'a>(&'a AtomicBool);

@@ -69,13 +69,14 @@ impl Daemon {
                 self.try_shim_later(id);
                 return;
             }
+            // Also where its process is still to be seen, as one that nobody has reaped yet.
+            Err(_) if unwanted => {
+                self.runs.remove(&id);
+                return;
+            }
             Err(error) => match process {
                 Some((pid, start_time)) if procfs::start_time(pid) == Some(start_time) => {
                     self.adopt(instance, id, process)
-                }
-                _ if unwanted => {
-                    self.runs.remove(&id);
-                    return;
                 }
                 _ => Err(error),
             },
