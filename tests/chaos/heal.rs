@@ -73,7 +73,7 @@ fn each_row_is_healed_soon() {
             own::await_census(&world, APPS, &known);
             let socket = Socket::watch(&world);
             let victims = row.choose(&world, &mut chance);
-            assert!(victims.iter().all(|pid| own::kill(*pid, &world.home())), "{row:?}");
+            assert!(own::kill_together(&victims, &world.home()), "{row:?}");
             assert!(victims.iter().all(|pid| own::ended(*pid, 10_000)), "{row:?}");
             let began = Instant::now();
             if row == Victims::Everything {

@@ -112,15 +112,24 @@ pub(crate) fn apps(world: &World) -> Vec<i32> {
     world.processes().into_iter().filter(|pid| !is_own(pid) && !is_command(*pid)).collect()
 }
 
+fn send(pid: i32, signal: Signal) -> bool {
+    Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
+}
+
 /// Kills without waiting for the end, if it is still one of wpm's own: stopped first, it cannot become
 /// an app between the look and the blow.
 pub(crate) fn kill(pid: i32, home: &Path) -> bool {
-    let send = |signal| Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok());
-    if !send(Signal::STOP) {
+    if !send(pid, Signal::STOP) {
         return false;
     }
     let own = role(pid, home).is_some();
-    send(if own { Signal::KILL } else { Signal::CONT }) && own
+    send(pid, if own { Signal::KILL } else { Signal::CONT }) && own
+}
+
+/// Kills several at one moment: all are stopped first, so that none sees another one die and acts on it.
+pub(crate) fn kill_together(pids: &[i32], home: &Path) -> bool {
+    let stopped = pids.iter().filter(|pid| send(**pid, Signal::STOP)).count();
+    stopped == pids.len() && pids.iter().filter(|pid| kill(**pid, home)).count() == pids.len()
 }
 
 /// Waits until a process has ended; false: it did not.
