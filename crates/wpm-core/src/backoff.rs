@@ -12,13 +12,15 @@ use crate::{Millis, RestartPolicy};
 pub(crate) const FIRST_DELAY: Millis = Millis(100);
 /// Longest growing delay.
 pub(crate) const LONGEST_DELAY: Millis = Millis(15_000);
+/// Longest delay that wpm chooses by itself: an app is given up within a minute, as its user may wait for that.
+const LONGEST_OWN: Millis = Millis(5_000);
 /// Uptime after which a growing delay starts anew.
 pub(crate) const FORGIVEN_AFTER: Millis = Millis(30_000);
 
 /// Parts of the crash window that are told apart; bounds its memory whatever the limit is.
 const GRAIN: u64 = 256;
 
-/// A delay that grows by half with each step.
+/// A delay that grows with each step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pace {
     last: Option<Millis>,
@@ -30,7 +32,16 @@ impl Pace {
         self.last = None;
     }
 
-    /// The next delay, beginning with `first`.
+    /// The next delay that wpm chooses by itself after a restart at once: twice the last one. So an app that
+    /// cannot run costs few starts, and one that only came too early is soon tried again.
+    fn double(&mut self) -> Millis {
+        let twice = self.last.map_or(Millis(0), |last| Millis(last.0.saturating_mul(2)));
+        let next = twice.max(FIRST_DELAY).min(LONGEST_OWN);
+        self.last = Some(next);
+        next
+    }
+
+    /// The next delay, beginning with `first`, each greater by half.
     pub(crate) fn grow_from(&mut self, first: Millis) -> Millis {
         let next = self.last.map_or(first, |last| {
             let half_more = last.0.saturating_add(last.0 / 2).max(last.0.saturating_add(1));
@@ -56,17 +67,11 @@ impl Pace {
             self.forgive();
             return none;
         }
-        match self.last {
-            None => {
-                self.last = Some(none);
-                none
-            }
-            Some(last) if last == none => {
-                self.forgive();
-                self.grow_from(FIRST_DELAY)
-            }
-            Some(_) => self.grow_from(FIRST_DELAY),
+        if self.last.is_none() {
+            self.last = Some(none);
+            return none;
         }
+        self.double()
     }
 }
 

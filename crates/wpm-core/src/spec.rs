@@ -62,7 +62,7 @@ pub struct RestartPolicy {
     pub restart_delay: Option<Millis>,
     /// First delay of a growing one (×1.5, at most 15 s, forgiven after 30 s up); the user's wish.
     /// Without it and without `restart_delay`, the first restart after an unstable exit comes at
-    /// once and later ones grow from 100 ms in the same way.
+    /// once; later ones double from 100 ms to 5 s.
     pub backoff: Option<Millis>,
     /// Resident memory of the whole tree above which it is restarted.
     pub max_memory: Option<u64>,

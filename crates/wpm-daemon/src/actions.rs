@@ -21,12 +21,21 @@ use crate::{notes, saved};
 /// Events that are remembered.
 const HISTORY: usize = 500;
 
+/// Runs that are asked for in one go. Describing one takes a while, and meanwhile nothing else is heard.
+const SPAWNS: usize = 8;
+
 impl Daemon {
-    /// Does everything that the core has queued.
-    pub(crate) fn act(&mut self) {
+    /// Does what the core has queued, up to so many runs; whether there is more.
+    pub(crate) fn act(&mut self) -> bool {
+        let mut spawns = 0;
         while let Some(action) = self.core.poll_action() {
+            spawns += usize::from(matches!(action, Action::Spawn { .. }));
             self.carry_out(action);
+            if spawns >= SPAWNS {
+                return true;
+            }
         }
+        false
     }
 
     fn carry_out(&mut self, action: Action) {

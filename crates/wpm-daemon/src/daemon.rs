@@ -264,7 +264,8 @@ impl Daemon {
         };
         let mut next_sample = tokio::time::Instant::now();
         loop {
-            self.act();
+            let more = self.act();
+            self.store.send();
             if let Some(fresh) = self.fresh_listener.take() {
                 listener = fresh;
             }
@@ -276,6 +277,7 @@ impl Daemon {
             // At the end the keeper may be gone before the last answer is durable.
             if (self.keeper_gone && !self.quitting)
                 || ((self.quitting || self.updating)
+                    && !more
                     && self.waiting_answers.is_empty()
                     && self.after.is_empty())
             {
@@ -342,6 +344,8 @@ impl Daemon {
                         }
                     }
                 }
+                // What has come meanwhile goes first, and what was decided goes on its way.
+                () = tokio::task::yield_now(), if more => {}
                 () = tokio::time::sleep_until(accept_again), if tokio::time::Instant::now() < accept_again => {}
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             }

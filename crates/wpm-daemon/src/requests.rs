@@ -259,8 +259,12 @@ impl Daemon {
     ) {
         let ticket = self.ticket(Asker { session, request, wait, remarks });
         self.core.handle(clock::now(), Input::Command(ticket, command));
-        self.act();
-        if !wait && let Some(asker) = self.askers.remove(&ticket) {
+        if wait {
+            return;
+        }
+        // A refusal is among what follows.
+        while self.act() {}
+        if let Some(asker) = self.askers.remove(&ticket) {
             // Not refused: that it was taken is all that this client wants to know.
             self.core.handle(clock::now(), Input::Forget(ticket));
             let body = Body::Outcomes { outcomes: vec![], remarks: asker.remarks };

@@ -61,7 +61,9 @@ pub(crate) struct Written {
 /// Hand of the loop to the thread.
 #[derive(Debug)]
 pub(crate) struct Store {
-    to: Sender<Job>,
+    /// What is handed over with the next [`Store::send`]: what was decided together is written together.
+    jobs: Vec<Job>,
+    to: Sender<Vec<Job>>,
     thread: JoinHandle<()>,
 }
 
@@ -79,20 +81,28 @@ impl Store {
                 let journal_room = reserve_ahead(&journal, end);
                 Writer { home, journal, journal_room, written }.run(&from);
             })?;
-        Ok(Self { to, thread })
+        Ok(Self { jobs: Vec::new(), to, thread })
     }
 
-    /// Waits until everything that was handed over is written.
-    pub(crate) fn finish(self) {
+    /// Waits until everything that was to be written is written.
+    pub(crate) fn finish(mut self) {
+        self.send();
         drop(self.to);
         // A panic of the thread is in the log already.
         drop(self.thread.join());
     }
 
-    /// Hands something over.
-    pub(crate) fn write(&self, what: Job) {
-        // The thread ends only with the process.
-        drop(self.to.send(what));
+    /// Has something written, once it is sent.
+    pub(crate) fn write(&mut self, what: Job) {
+        self.jobs.push(what);
+    }
+
+    /// Hands everything over that is to be written.
+    pub(crate) fn send(&mut self) {
+        if !self.jobs.is_empty() {
+            // The thread ends only with the process.
+            drop(self.to.send(std::mem::take(&mut self.jobs)));
+        }
     }
 }
 
@@ -115,11 +125,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, from: &Receiver<Job>) {
+    fn run(mut self, from: &Receiver<Vec<Job>>) {
         while let Ok(first) = from.recv() {
             let (mut lines, mut line_tokens) = (String::new(), Vec::new());
             let mut files: Vec<(Target, Vec<u8>, Vec<u64>)> = Vec::new();
-            for item in std::iter::once(first).chain(from.try_iter()) {
+            for item in first.into_iter().chain(from.try_iter().flatten()) {
                 match item {
                     Job::Renew => self.renew(),
                     Job::Journal { lines: more, token } => {

@@ -13,7 +13,7 @@ use wpm_sys::codec::{Reader, Writer};
 use wpm_sys::contract::{HANDOVER, RunKey};
 use wpm_sys::{exec, memfd};
 
-use crate::wires::{NUMBERS, Wires};
+use crate::wires::{NUMBERS, Unmapped, Wires};
 
 /// Starts a state.
 pub(crate) fn begin() -> Writer {
@@ -50,7 +50,7 @@ pub(crate) fn take(fd: RawFd) -> io::Result<Vec<u8>> {
 }
 
 /// Appends a run's objects.
-pub(crate) fn put_wires(w: &mut Writer, wires: &Wires) {
+pub(crate) fn put_wires<Page>(w: &mut Writer, wires: &Wires<Page>) {
     w.u64(wires.run.0);
     for fd in wires.numbers() {
         w.i32(fd);
@@ -58,7 +58,7 @@ pub(crate) fn put_wires(w: &mut Writer, wires: &Wires) {
 }
 
 /// Takes a run's objects.
-pub(crate) fn take_wires(r: &mut Reader<'_>) -> io::Result<Wires> {
+pub(crate) fn take_wires(r: &mut Reader<'_>) -> io::Result<Wires<Unmapped>> {
     let run = RunKey(r.u64().map_err(io::Error::other)?);
     let mut numbers = [-1; NUMBERS];
     for n in &mut numbers {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use wpm_sys::contract::{Phase, RunKey};
-use wpm_sys::exec::inherited;
+use wpm_sys::exec::{self, inherited};
 use wpm_sys::launch::outline;
 use wpm_sys::slot::SlotMap;
 use wpm_sys::splice::{self, Access};
@@ -18,13 +18,21 @@ use wpm_sys::{memfd, procfs, record};
 /// Capacity of an app's standard input in bytes: what is written there is small.
 const STDIN_SIZE: usize = 4096;
 
+/// Least number of a descriptor that the keeper holds for a run whose shim is there: below are its own, and
+/// those of a run that is about to be forked, which are all that a shim has to copy.
+pub(crate) const PARKED: RawFd = 128;
+
+/// In the place of the shared page where it is not mapped: each mapping makes every fork dearer.
+#[derive(Debug)]
+pub(crate) struct Unmapped;
+
 /// The objects of one run.
 #[derive(Debug)]
-pub(crate) struct Wires {
+pub(crate) struct Wires<Page = SlotMap> {
     /// The run.
     pub(crate) run: RunKey,
     /// The shared page.
-    pub(crate) slot: SlotMap,
+    pub(crate) slot: Page,
     /// File of the shared page.
     pub(crate) slot_file: File,
     /// Reading ends of stdout and stderr. stderr has none where it shares the pipe of stdout.
@@ -110,19 +118,71 @@ impl Wires {
         })
     }
 
-    /// Maps the shared page again, in a process that was forked without it.
-    pub(crate) fn map_again(&mut self) -> io::Result<()> {
-        let fresh = SlotMap::of(&self.slot_file)?;
-        // The old mapping is not in this process: unmapping its address would hit something else.
-        std::mem::forget(std::mem::replace(&mut self.slot, fresh));
-        Ok(())
+    /// Lets go of the shared page and moves the descriptors out of the way of the next fork.
+    pub(crate) fn park(self) -> Wires<Unmapped> {
+        let raise = |fd| exec::raise(fd, PARKED);
+        Wires {
+            run: self.run,
+            slot: Unmapped,
+            slot_file: File::from(raise(self.slot_file.into())),
+            pipes: self.pipes.map(|pipe| pipe.map(raise)),
+            stdin: self.stdin.map(raise),
+            ipc: self.ipc.map(raise),
+            listener: raise(self.listener),
+            launch: raise(self.launch),
+        }
     }
 
     /// Whether nothing waits in the pipe of stream `i`, if it has one.
     pub(crate) fn has_no_output(&self, i: usize) -> bool {
         self.pipes.get(i).and_then(Option::as_ref).is_none_or(|p| splice::waiting(p).is_ok_and(|n| n == 0))
     }
+}
 
+impl Wires<Unmapped> {
+    /// The shared page, mapped for as long as the result lives.
+    pub(crate) fn page(&self) -> io::Result<SlotMap> {
+        SlotMap::of(&self.slot_file)
+    }
+
+    /// Maps the page for good.
+    pub(crate) fn map(self) -> io::Result<Wires> {
+        let page = self.page()?;
+        Ok(self.with_page(page))
+    }
+
+    /// The same objects with this mapping of their page.
+    pub(crate) fn with_page(self, slot: SlotMap) -> Wires {
+        Wires {
+            run: self.run,
+            slot,
+            slot_file: self.slot_file,
+            pipes: self.pipes,
+            stdin: self.stdin,
+            ipc: self.ipc,
+            listener: self.listener,
+            launch: self.launch,
+        }
+    }
+
+    /// Takes the objects over after exec, by their numbers.
+    pub(crate) fn inherit(run: RunKey, numbers: [RawFd; NUMBERS]) -> io::Result<Self> {
+        let [slot, out, err, stdin, ipc, listener, launch] = numbers;
+        let optional = |fd: RawFd| (fd >= 0).then(|| inherited(fd)).transpose();
+        Ok(Self {
+            run,
+            slot: Unmapped,
+            slot_file: File::from(inherited(slot)?),
+            pipes: [optional(out)?, optional(err)?],
+            stdin: optional(stdin)?,
+            ipc: optional(ipc)?,
+            listener: inherited(listener)?,
+            launch: inherited(launch)?,
+        })
+    }
+}
+
+impl<Page> Wires<Page> {
     /// Numbers of all descriptors, -1 where there is none.
     pub(crate) fn numbers(&self) -> [RawFd; NUMBERS] {
         let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
@@ -135,22 +195,5 @@ impl Wires {
             self.listener.as_raw_fd(),
             self.launch.as_raw_fd(),
         ]
-    }
-
-    /// Takes the objects over after exec, by their numbers.
-    pub(crate) fn inherit(run: RunKey, numbers: [RawFd; NUMBERS]) -> io::Result<Self> {
-        let [slot, out, err, stdin, ipc, listener, launch] = numbers;
-        let optional = |fd: RawFd| (fd >= 0).then(|| inherited(fd)).transpose();
-        let slot_file = File::from(inherited(slot)?);
-        Ok(Self {
-            run,
-            slot: SlotMap::of(&slot_file)?,
-            slot_file,
-            pipes: [optional(out)?, optional(err)?],
-            stdin: optional(stdin)?,
-            ipc: optional(ipc)?,
-            listener: inherited(listener)?,
-            launch: inherited(launch)?,
-        })
     }
 }

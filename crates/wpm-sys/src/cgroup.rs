@@ -103,6 +103,11 @@ impl Group {
         (!path.is_empty()).then(|| Self(PathBuf::from(OsStr::from_bytes(path))))
     }
 
+    /// The group at this path, if it was made.
+    pub fn made(path: &[u8]) -> Option<Self> {
+        Self::at(path).filter(|group| group.0.is_dir())
+    }
+
     /// The group that a run has: where its process is, for one that was taken back by a wpm that runs
     /// in another group; else the one of its description, if it was made.
     pub fn of_run(path: &[u8], slot: &Slot, (home, run): (&[u8], u64)) -> Option<Self> {
@@ -111,7 +116,7 @@ impl Group {
         let is = lives.then(|| group_of(&pid.to_string())).flatten();
         let found =
             is.and_then(|at| at.ancestors().find(|a| a.file_name() == Some(&known)).map(Path::to_owned));
-        found.map(Self).or_else(|| Self::at(path).filter(|group| group.0.is_dir()))
+        found.map(Self).or_else(|| Self::made(path))
     }
 
     /// Its folder.

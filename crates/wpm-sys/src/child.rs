@@ -11,7 +11,7 @@ use crate::contract::{MAX_FDS, Phase, Stage};
 use crate::image::Image;
 use crate::launch::{Credentials, Limit};
 use crate::slot::Slot;
-use crate::{exec, limits, process, procfs, signals};
+use crate::{exec, limits, process, signals};
 
 /// Exit code of a child that did not become its program.
 pub const FAILED: i32 = 127;
@@ -43,11 +43,10 @@ pub struct Preparation<'a> {
     pub image: Image,
 }
 
-/// The child's first act: it enters itself in the slot, so that it is known even if its shim is killed
-/// right after the fork. `gate_shim` is the shim's end of the gate, which is closed.
-pub fn register(slot: &Slot, gate_shim: BorrowedFd<'_>) {
-    let pid = process::own_pid();
-    slot.register(pid, procfs::start_time(pid).unwrap_or(0));
+/// The child's first act: it closes `gate_shim`, the shim's end of the gate, so that the gate ends with its
+/// shim. It need not enter itself in the slot: the shim does before it tells anybody of it, and only the shim
+/// can open the gate.
+pub fn leave_gate(gate_shim: BorrowedFd<'_>) {
     // SAFETY: the child's copy of a descriptor that only the shim uses; nothing refers to it here.
     unsafe { libc::close(gate_shim.as_raw_fd()) };
 }

@@ -114,6 +114,26 @@ pub fn close_all_but(keep: &mut [RawFd]) {
     }
 }
 
+/// Gives this process a table of descriptors of its own, where it shares one with others; numbers from `above`
+/// on are left behind.
+///
+/// # Errors
+/// When memory runs out, or before Linux 5.9.
+pub(crate) fn leave_table(above: RawFd) -> io::Result<()> {
+    // SAFETY: the caller forgets whatever owned the numbers that are left behind.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, above, RawFd::MAX, libc::CLOSE_RANGE_UNSHARE) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Moves a descriptor to a number from `least` on, out of the way of those that come and go. Where there is
+/// no such number it stays.
+pub fn raise(fd: OwnedFd, least: RawFd) -> OwnedFd {
+    if fd.as_raw_fd() >= least {
+        return fd;
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, least).unwrap_or(fd)
+}
+
 fn close_between(first: RawFd, last: RawFd) {
     // SAFETY: the caller forgets whatever owned these numbers before the fork.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };

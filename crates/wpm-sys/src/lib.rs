@@ -18,6 +18,7 @@ pub mod listener;
 pub mod lock;
 pub mod memfd;
 pub mod memory;
+pub mod parting;
 pub mod peer;
 pub mod pidfd;
 pub mod poll;

@@ -57,6 +57,12 @@ pub fn fork(_proof: SingleThread) -> io::Result<Fork> {
     clone(0)
 }
 
+/// Forks a child that has the descriptors of this process, not a copy of them: what either opens or closes, the
+/// other has opened or closed too, until the child leaves the table.
+pub(crate) fn fork_onto_descriptors(_proof: SingleThread) -> io::Result<Fork> {
+    clone(libc::CLONE_FILES)
+}
+
 /// The bare call: what the C library does around it is for programs with threads, and writes to pages that
 /// parent and child would otherwise go on to share.
 fn clone(flags: libc::c_int) -> io::Result<Fork> {

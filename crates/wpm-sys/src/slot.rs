@@ -83,6 +83,8 @@ pub struct Slot {
     /// How often an orphan was added.
     orphaned: AtomicU32,
     orphans: Orphans,
+    /// Whether the shim has left the descriptors of its keeper.
+    pub apart: AtomicU32,
 }
 
 impl Slot {
@@ -104,7 +106,7 @@ impl Slot {
         self.phase.fetch_max(phase as u32, Ordering::AcqRel);
     }
 
-    /// Notes the main process. Parent and child both do, with the same values.
+    /// Notes the main process.
     pub fn register(&self, pid: i32, start_time: u64) {
         self.start_time.store(start_time, Ordering::Release);
         self.pid.store(pid, Ordering::Release);
@@ -288,15 +290,6 @@ impl SlotMap {
             )?
         };
         NonNull::new(at.cast()).map(|at| Self { at }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-    }
-}
-
-impl SlotMap {
-    /// Keeps the mapping out of processes forked from here on, which would only carry its weight.
-    pub fn hide_from_children(&self) {
-        // SAFETY: the range is this mapping's; the advice changes nothing in this process.
-        let _ =
-            unsafe { rustix::mm::madvise(self.at.as_ptr().cast(), SIZE, rustix::mm::Advice::LinuxDontFork) };
     }
 }
 

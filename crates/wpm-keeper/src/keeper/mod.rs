@@ -6,6 +6,7 @@
 
 mod daemon;
 mod orphans;
+mod pages;
 mod second;
 mod spawn;
 mod upgrade;
@@ -16,14 +17,15 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use wpm_sys::contract::{End, MAX_RECORD, Phase, Thing, ToKeeper};
+use wpm_sys::contract::{End, MAX_RECORD, Thing, ToKeeper};
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
-use wpm_sys::{clock, exec, limits, lock, memory, peer, record, start, unit};
+use wpm_sys::{clock, exec, limits, lock, memory, parting, peer, record, start, unit};
 
-use crate::wires::Wires;
+use crate::wires::{PARKED, Unmapped, Wires};
 use daemon::Daemon;
+use pages::Pages;
 
 /// Name of the lock that a keeper holds for life.
 const LOCK_NAME: &str = "keeper.lock";
@@ -35,7 +37,7 @@ const SOCKET_NAME: &str = "keeper.sock";
 /// One run and its shim.
 #[derive(Debug)]
 struct Run {
-    wires: Wires,
+    wires: Wires<Unmapped>,
     /// Process id of the shim; 0 while a replacement is held back.
     shim: i32,
     /// When that shim was forked, in monotonic milliseconds.
@@ -57,6 +59,8 @@ pub(crate) struct Keeper {
     complaints: OwnedFd,
     /// Soft limit of descriptors before the keeper raised it.
     descriptors_soft: u64,
+    /// Whether a shim can be forked without a copy of all descriptors.
+    parts: bool,
     daemon: Daemon,
     runs: Vec<Run>,
     /// Listening sockets that daemons have given into its care, by name.
@@ -132,6 +136,7 @@ impl Keeper {
             signals: SignalFd::open()?,
             complaints: record::listen_at(&home.join(SOCKET_NAME))?,
             descriptors_soft,
+            parts: parting::is_possible(),
             daemon: Daemon::default(),
             runs: Vec::new(),
             held,
@@ -220,7 +225,7 @@ impl Keeper {
             ToKeeper::Hold { key } => {
                 if let Some(fd) = fds.into_iter().next() {
                     self.held.retain(|(other, _)| *other != key);
-                    self.held.push((key, fd));
+                    self.held.push((key, exec::raise(fd, PARKED)));
                 }
             }
             ToKeeper::Renew(thing) => {
@@ -274,6 +279,7 @@ impl Keeper {
 
     /// Reaps every child that has ended: daemon, shims, and apps whose shim had died before.
     fn reap(&mut self) {
+        let mut pages = None;
         while let Children::Ended(ended) = process::look_at_children() {
             if self.daemon.is(ended.pid) {
                 process::reap(ended.pid);
@@ -284,11 +290,12 @@ impl Keeper {
             let shim = self.runs.iter().position(|r| r.shim == ended.pid);
             // A shim that goes by itself leaves nobody behind.
             if shim.is_none() || ended.end != End::Code(0) {
+                let pages = pages.get_or_insert_with(|| Pages::of(&self.runs));
                 // Before its end is seen: who waits for the last one must know them all.
-                self.note_orphans(ended.pid);
-            }
-            if shim.is_none() {
-                self.note_end_of_app(&ended);
+                self.note_orphans(pages, ended.pid);
+                if shim.is_none() {
+                    self.note_end_of_app(pages, &ended);
+                }
             }
             process::reap(ended.pid);
             if let Some(at) = shim {
@@ -299,22 +306,15 @@ impl Keeper {
 
     /// If it was the main process of an app: puts its status where the shim finds it, before the
     /// process is really reaped, so that it is lost at no moment.
-    fn note_end_of_app(&self, ended: &Ended) {
+    fn note_end_of_app(&self, pages: &Pages, ended: &Ended) {
         for run in &self.runs {
-            if run.wires.slot.pid() == ended.pid {
-                run.wires.slot.record_end(ended.end, ended.usage, clock::boottime_ms());
+            if let Some(slot) = pages.get(run).filter(|slot| slot.pid() == ended.pid) {
+                slot.record_end(ended.end, ended.usage, clock::boottime_ms());
                 if run.shim > 0 {
                     // A shim that has just died is replaced by one that reads the slot.
                     drop(process::kill(run.shim, signals::WAKE));
                 }
             }
         }
-    }
-}
-
-impl Run {
-    /// Whether the child never got as far as its gate, so nothing of it can be left.
-    fn is_unborn(&self) -> bool {
-        self.wires.slot.phase() == Phase::Preparing
     }
 }

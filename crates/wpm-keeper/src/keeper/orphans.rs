@@ -7,27 +7,29 @@
 
 use wpm_sys::process;
 use wpm_sys::procfs;
-use wpm_sys::slot::ORPHANED;
+use wpm_sys::slot::{ORPHANED, SlotMap};
 use wpm_sys::splice;
 use wpm_sys::start::{RUN_VARIABLE, run_mark};
 
+use super::pages::Pages;
 use super::{Keeper, Run};
 
 impl Keeper {
     /// Sees to those who have lost their parent by the end of `ended`, a child that is not reaped yet.
-    pub(super) fn note_orphans(&self, ended: i32) {
-        if let Some(run) = self.runs.iter().find(|r| r.shim == ended) {
-            run.wires.slot.set(ORPHANED, true);
+    pub(super) fn note_orphans(&self, pages: &Pages, ended: i32) {
+        if let Some(slot) = self.runs.iter().find(|r| r.shim == ended).and_then(|run| pages.get(run)) {
+            slot.set(ORPHANED, true);
         }
-        for pid in self.strangers(ended) {
-            if let Some((run, start_time)) = self.owner(pid).zip(procfs::start_time(pid)) {
-                run.wires.slot.add_orphan(pid, start_time);
+        for pid in self.strangers(pages, ended) {
+            let slot = self.owner(pages, pid).and_then(|run| pages.get(run));
+            if let Some((slot, start_time)) = slot.zip(procfs::start_time(pid)) {
+                slot.add_orphan(pid, start_time);
             }
         }
     }
 
     /// Children of the keeper that are known to no run.
-    fn strangers(&self, ended: i32) -> Vec<i32> {
+    fn strangers(&self, pages: &Pages, ended: i32) -> Vec<i32> {
         // The list of a process whose children end meanwhile may lack one: look until it is complete.
         let (mut children, mut before) = (Vec::new(), usize::MAX);
         while children.len() != before {
@@ -37,8 +39,8 @@ impl Keeper {
             children.dedup();
         }
         let is_of = |run: &Run, pid: i32| {
-            let slot = &run.wires.slot;
-            run.shim == pid || slot.pid() == pid || slot.orphans().any(|(orphan, _)| orphan == pid)
+            let known = |slot: &SlotMap| slot.pid() == pid || slot.orphans().any(|(orphan, _)| orphan == pid);
+            run.shim == pid || pages.is(run, known)
         };
         children.retain(|pid| {
             *pid != ended && !self.daemon.is(*pid) && !self.runs.iter().any(|r| is_of(r, *pid))
@@ -48,12 +50,12 @@ impl Keeper {
 
     /// The run of a stranger: by the variable that it was executed with, by its session, by a pipe of the
     /// run that it has open, or because no other run has lost a shim.
-    fn owner(&self, pid: i32) -> Option<&Run> {
+    fn owner(&self, pages: &Pages, pid: i32) -> Option<&Run> {
         if let Some(mark) = procfs::variable(pid, RUN_VARIABLE) {
             return self.runs.iter().find(|r| run_mark(r.wires.run.0, &self.home).as_bytes() == mark);
         }
         let session = procfs::stat(pid)?.session;
-        if let Some(run) = self.runs.iter().find(|r| r.wires.slot.pid() == session) {
+        if let Some(run) = self.runs.iter().find(|r| pages.is(r, |slot| slot.pid() == session)) {
             return Some(run);
         }
         let open = procfs::open_files(pid);
@@ -65,8 +67,9 @@ impl Keeper {
             return Some(run);
         }
         // Also one whose shim has died and was not reaped yet.
-        let lost =
-            |r: &&Run| r.wires.slot.has(ORPHANED) || procfs::stat(r.shim).is_none_or(|s| s.is_zombie());
+        let lost = |r: &&Run| {
+            pages.is(r, |slot| slot.has(ORPHANED)) || procfs::stat(r.shim).is_none_or(|s| s.is_zombie())
+        };
         let mut runs = self.runs.iter().filter(lost);
         runs.next().filter(|_| runs.next().is_none())
     }

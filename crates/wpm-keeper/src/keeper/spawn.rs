@@ -6,9 +6,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use wpm_sys::contract::{End, FromKeeper, RunKey};
+use wpm_sys::contract::{End, FromKeeper, Phase, RunKey};
 use wpm_sys::process::{self, Ended, Fork};
-use wpm_sys::{clock, exec, signals};
+use wpm_sys::slot::Slot;
+use wpm_sys::{clock, exec, parting, signals};
 
 use super::{Keeper, Run};
 use crate::shim::{self, Context, Fresh, Origin};
@@ -101,12 +102,11 @@ impl Keeper {
     }
 
     fn fork_new(&mut self, wires: Wires, origin: Origin) -> io::Result<()> {
-        match process::fork(self.proof)? {
+        match self.fork(&wires.slot)? {
             Fork::Child => self.become_shim(wires, origin),
             Fork::Parent(shim) => {
-                wires.slot.hide_from_children();
                 self.runs.push(Run {
-                    wires,
+                    wires: wires.park(),
                     shim,
                     shim_since: clock::monotonic_ms(),
                     young_deaths: 0,
@@ -117,12 +117,21 @@ impl Keeper {
         }
     }
 
+    /// Forks a shim, without a copy of what it does not keep where that is possible.
+    fn fork(&self, slot: &Slot) -> io::Result<Fork> {
+        if self.parts { parting::fork(self.proof, &slot.apart) } else { process::fork(self.proof) }
+    }
+
     /// In the child: forgets the keeper's descriptors and goes on as a shim.
     fn become_shim(&self, wires: Wires, origin: Origin) -> ! {
         let mut keep: Vec<RawFd> = wires.numbers().to_vec();
         keep.push(self.signals.as_raw_fd());
         origin.numbers(&mut keep);
-        exec::close_all_but(&mut keep);
+        if !self.parts {
+            exec::close_all_but(&mut keep);
+        } else if parting::part(&mut keep, &wires.slot.apart).is_err() {
+            process::exit_now(crate::CANNOT_START);
+        }
         shim::run(self.context(), wires, origin)
     }
 
@@ -154,16 +163,18 @@ impl Keeper {
 
     /// Forks a shim on the same pipes, the same socket and the same slot.
     fn replace(&mut self, at: usize, now: u64) {
-        match process::fork(self.proof) {
-            Ok(Fork::Child) => {
-                let mut run = self.runs.swap_remove(at);
-                if run.wires.map_again().is_err() {
-                    process::exit_now(crate::CANNOT_START);
-                }
-                let origin = Origin::Replacement { unborn: run.is_unborn() };
-                self.become_shim(run.wires, origin)
+        let Some(run) = self.runs.get(at) else { return };
+        let forked = run.wires.page().and_then(|slot| {
+            // The child never got as far as its gate, so nothing of it can be left.
+            let unborn = slot.phase() == Phase::Preparing;
+            Ok((self.fork(&slot)?, slot, Origin::Replacement { unborn }))
+        });
+        match forked {
+            Ok((Fork::Child, slot, origin)) => {
+                let wires = self.runs.swap_remove(at).wires.with_page(slot);
+                self.become_shim(wires, origin)
             }
-            Ok(Fork::Parent(shim)) => {
+            Ok((Fork::Parent(shim), ..)) => {
                 if let Some(run) = self.runs.get_mut(at) {
                     (run.shim, run.shim_since, run.replace_at) = (shim, now, None);
                 }

@@ -14,7 +14,7 @@ use wpm_sys::codec::Reader;
 use wpm_sys::exec::inherited;
 use wpm_sys::process::SingleThread;
 use wpm_sys::signals::SignalFd;
-use wpm_sys::{clock, start};
+use wpm_sys::{clock, parting, start};
 
 use super::daemon::Daemon;
 use super::{Keeper, Run};
@@ -60,7 +60,6 @@ impl Keeper {
         let mut runs = Vec::new();
         for _ in 0..r.u32().map_err(bad)? {
             let wires = resume::take_wires(&mut r)?;
-            wires.slot.hide_from_children();
             let shim = r.i32().map_err(bad)?;
             let now = clock::monotonic_ms();
             let replace_at = (shim == 0).then_some(now);
@@ -77,6 +76,7 @@ impl Keeper {
             signals: SignalFd::open()?,
             complaints,
             descriptors_soft,
+            parts: parting::is_possible(),
             daemon: Daemon::inherit(pid, socket, starts),
             runs,
             held,

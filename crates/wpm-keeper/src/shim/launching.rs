@@ -81,7 +81,7 @@ fn fork_child(
     let (errors, errors_child) = splice::pipe()?;
     match process::fork(context.proof)? {
         Fork::Child => {
-            child::register(&wires.slot, gate_shim.as_fd());
+            child::leave_gate(gate_shim.as_fd());
             // Before the gate: whatever the app will be or fork is in it.
             let entered = group.map_or(Ok(()), |(group, needed)| {
                 group.enter().or_else(|e| if needed { Err(e) } else { Ok(()) })
@@ -93,7 +93,6 @@ fn fork_child(
             child::give_up(&wires.slot, errors_child.as_fd(), stage, &e)
         }
         Fork::Parent(pid) => {
-            // The child notes the same of itself: whoever is killed now, the slot is right.
             wires.slot.register(pid, procfs::start_time(pid).unwrap_or(0));
             Ok(App::child(gate_shim, errors))
         }

@@ -133,7 +133,8 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
         process::become_subreaper()?;
     }
     let (home, group) = (launch.home, launch.group);
-    let mut pump = Pump::new(launch.log, &home, &wires, matches!(origin, Origin::Fresh(_)), context.proof);
+    let fresh = matches!(origin, Origin::Fresh(_));
+    let mut pump = Pump::new(launch.log, &home, &wires, fresh, context.proof);
     let (app, connection) = match origin {
         Origin::Fresh(fresh) => {
             let app = launching::launch(context, &wires, &mut pump, &fresh, &group);
@@ -148,7 +149,11 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
         }
         Origin::Adopted(connection) => (App::foreign(&wires.slot), Some(connection)),
     };
-    let group = Group::of_run(&group.path, &wires.slot, (&home, wires.run.0));
+    let group = if fresh {
+        Group::made(&group.path)
+    } else {
+        Group::of_run(&group.path, &wires.slot, (&home, wires.run.0))
+    };
     let facts = Facts { home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree, group };
     Ok(Shim {
         proof: context.proof,

@@ -47,7 +47,7 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
     let state = resume::take(fd)?;
     let mut r = Reader::new(&state);
     let bad = io::Error::other::<wpm_sys::codec::DecodeError>;
-    let wires = resume::take_wires(&mut r)?;
+    let wires = resume::take_wires(&mut r)?.map()?;
     let mut optional = || -> io::Result<Option<OwnedFd>> {
         let fd = r.i32().map_err(bad)?;
         (fd >= 0).then(|| inherited(fd)).transpose()
