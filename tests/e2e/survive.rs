@@ -56,6 +56,29 @@ fn every_process_of_wpm_killed_at_once_and_the_app_is_taken_back() {
     p.dead();
 }
 
+/// More than are looked at one by one: those who are none of wpm's are read once.
+#[test]
+fn what_each_of_many_uses_is_shown_also_after_they_were_taken_back() {
+    let world = World::new();
+    let puppets = world.start("many", "-i 12", 12);
+    let look = || {
+        let list = world.run("list --json").ok().json();
+        let instances = list["apps"][0]["instances"].as_array().expect("some").clone();
+        assert_eq!(instances.len(), 12);
+        for instance in instances {
+            assert_eq!(instance["processes"], 1, "{instance}");
+            assert!(instance["memory"].as_u64().is_some_and(|bytes| bytes > 0), "{instance}");
+        }
+    };
+    look();
+    look();
+    let apps: Vec<i32> = puppets.iter().map(|puppet| puppet.pid).collect();
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| !apps.contains(pid)).collect();
+    own.into_iter().for_each(kill_and_wait);
+    look();
+    look();
+}
+
 #[test]
 fn a_deleted_app_that_is_dying_is_brought_down_though_all_of_wpm_was_killed() {
     let world = World::new();

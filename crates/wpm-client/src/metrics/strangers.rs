@@ -31,8 +31,9 @@ impl Strangers {
         Self(if own.into_iter().any(|pid| pids.contains(&pid)) { HashSet::new() } else { all })
     }
 
+    /// Whether this is one. The kernel names a folder that it could not number 1.
     pub(super) fn has(&self, named: Named) -> bool {
-        self.0.contains(&named)
+        named.inode > 1 && self.0.contains(&named)
     }
 
     /// Notes those of `read` that are strangers, where there are enough of them. `there` are all processes by name, `is_own`
@@ -124,8 +125,9 @@ mod tests {
         fs::create_dir(home.run()).expect("created");
         Strangers::default().note(&home, &[named(1)], &[process(1, 0)], |_| false);
         assert!(!home.strangers().exists());
-        fs::write(home.strangers(), "nonsense\n5\n7 x\n8 9\n").expect("written");
+        fs::write(home.strangers(), "nonsense\n5\n7 x\n8 9\n6 1\n").expect("written");
         let found = Strangers::load(&home, std::iter::empty());
-        assert_eq!(found.0, HashSet::from([Named { pid: 8, inode: 9 }]));
+        assert!(found.has(Named { pid: 8, inode: 9 }) && found.0.len() == 2);
+        assert!(!found.has(Named { pid: 6, inode: 1 }), "that is no number");
     }
 }
