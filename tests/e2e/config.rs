@@ -9,7 +9,7 @@ fn everything_that_is_wrong_is_shown_in_its_place() {
     write(
         "[[apps]]\nname = 'web'\nscript = 'sleep'\ninstnaces = 2\nmax_memory_restart = '300Q'\n\n\
          [[apps]]\nname = 'job'\nscript = 'sleep'\nschedule = '61 * * * *'\n\n\
-         [[apps]]\nname = 'worker'\nscript = 'nowhere.py'\n",
+         [[apps]]\nname = 'worker'\nscript = 'nowhere.py'\nwacth = true\n",
     );
     let said = world.run("config check").fails(6);
     for text in [
@@ -21,12 +21,12 @@ fn everything_that_is_wrong_is_shown_in_its_place() {
         "wpm.toml:10:12",
         "cannot start `nowhere.py`",
         "wpm.toml:14:10",
-        "4 errors",
+        "5 errors",
     ] {
         assert!(said.err.contains(text), "{text:?} is not in\n{}", said.err);
     }
     let listed = world.run("config check wpm.toml --json").fails(6).json();
-    assert_eq!(listed["errors"].as_array().expect("a list").len(), 4);
+    assert_eq!(listed["errors"].as_array().expect("a list").len(), 5);
     assert_eq!((&listed["errors"][0]["line"], &listed["errors"][0]["column"]), (&4.into(), &1.into()));
     write("[[apps]]\nname = 'web'\nscript = 'sleep'\nargs = '9'\n");
     assert!(world.run("config check").ok().err.contains("one app, nothing is wrong"));

@@ -96,6 +96,7 @@ fn the_list_of_a_running_pm2_moves_app_by_app() {
         "{}",
         said.err
     );
+    assert!(said.err.contains("still in pm2: bad\n") && !said.err.contains("pm2 kill"), "{}", said.err);
     good.dead();
     bad.dead();
     let mut reports = [world.puppet(), world.puppet()];

@@ -18,6 +18,8 @@ pub(crate) struct Document {
     tables: Vec<Map<String, Value>>,
     /// The chosen apps that are understood, each with its number in the file.
     pub(crate) apps: Vec<(usize, AppOptions)>,
+    /// What is understood of apps of which something is not: to be checked further, never to be run.
+    pub(crate) partial: Vec<(usize, AppOptions)>,
     /// Remarks for the user.
     pub(crate) notes: Vec<String>,
     /// What is wrong, in the order of the file.
@@ -34,6 +36,7 @@ impl Document {
             text: text.to_owned(),
             tables,
             apps: Vec::new(),
+            partial: Vec::new(),
             notes,
             failures: Vec::new(),
         };
@@ -67,6 +70,8 @@ impl Document {
         if failures.is_empty() && chosen {
             self.notes.extend(remarks);
             self.apps.push((number, options));
+        } else if chosen && options.script.is_some() {
+            self.partial.push((number, options));
         }
         self.failures.append(&mut failures);
         env_seen

@@ -70,7 +70,9 @@ fn check(config: Config, context: &Context) -> Outcome {
         Ok(examined) => {
             let mut document = examined.document;
             let count = document.apps.len();
-            let apps = std::mem::take(&mut document.apps);
+            let mut apps = std::mem::take(&mut document.apps);
+            apps.append(&mut document.partial);
+            apps.sort_by_key(|(number, _)| *number);
             let mut failures = std::mem::take(&mut document.failures);
             failures.extend(deeper(&document, apps, &examined.base, &caller));
             (failures, document.notes, count)

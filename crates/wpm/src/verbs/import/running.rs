@@ -54,7 +54,12 @@ pub(super) fn take_over(context: &mut Context, home: &Path, names: &[String], ca
             Err(failure) => output::say(&failure.render(&[])),
         }
     }
-    if moved == apps.len() {
+    // Only when nothing is left there is pm2 of no more use.
+    let left = dump::apps(pm2.processes()?);
+    if let [_, ..] = left.as_slice() {
+        let names: Vec<&str> = left.iter().map(|app| app.name.as_str()).collect();
+        context.note(&format!("still in pm2: {}", names.join(", ")));
+    } else {
         context.note(
             "keep the list: `wpm save && wpm startup`; then end pm2: `pm2 unstartup`, `pm2 kill`, and remove \
              its dump.pm2, so that nothing starts twice",
