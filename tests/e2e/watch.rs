@@ -61,6 +61,15 @@ fn an_app_that_writes_what_it_is_watched_for_is_not_restarted_for_ever() {
     write(&source.join("stamp"), "0");
     await_text(&world.home().join("daemon.log"), "it is not watched any more");
     assert_eq!(world.statuses(), ["online"]);
+    let shown = world.run("describe count").ok().out;
+    assert!(
+        shown.contains("not watched any more as") && shown.contains("stamp changes too often"),
+        "{shown}"
+    );
+    // Left out, it is watched again.
+    world.run("restart count --ignore-watch stamp").ok();
+    let shown = world.run("describe count").ok().out;
+    assert!(!shown.contains("not watched any more"), "{shown}");
 }
 
 #[test]

@@ -445,7 +445,8 @@ impl Daemon {
     }
 
     /// An app restarts again and again for its files: it probably writes them itself.
-    fn watch_paused(&self, app: wpm_core::AppId, path: &str) {
+    fn watch_paused(&mut self, app: wpm_core::AppId, path: &str) {
+        self.watches.pause(app, path);
         let name = self.core.app(app).map_or("", |app| app.spec.name.as_str());
         tracing::warn!(
             "{name:?}: restarted 10 times within 30 s for changed files, last {path:?}: it is not watched any more \

@@ -33,6 +33,7 @@ impl Daemon {
             env_files: spec.env_files.clone(),
             job: spec.schedule.is_some(),
             next_run_ms: self.cron.next_of(app.id),
+            watch_paused: self.watches.paused(app.id).map(str::to_owned),
             spec: detail.then(|| Box::new(convert::app_spec(spec))),
             instances,
         })

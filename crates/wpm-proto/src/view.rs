@@ -90,6 +90,9 @@ pub struct AppView {
     /// When its cron rule or schedule fires next, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run_ms: Option<u64>,
+    /// The file that changed so often that the app is not watched any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_paused: Option<String>,
     /// Files of variables that a start by name reads anew.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_files: Vec<String>,

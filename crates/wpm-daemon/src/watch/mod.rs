@@ -6,6 +6,7 @@
 mod rules;
 mod watcher;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -26,10 +27,22 @@ const QUIET: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     followed: Vec<(AppId, Arc<Spec>)>,
+    /// Those of them that are not watched for now, with the file that changed too often.
+    paused: BTreeMap<AppId, String>,
     thread: Option<Sender<Order>>,
 }
 
 impl Watches {
+    /// Notes that an app is not watched until the next [`Self::follow`] that changes something.
+    pub(crate) fn pause(&mut self, app: AppId, path: &str) {
+        self.paused.insert(app, path.to_owned());
+    }
+
+    /// The file for which an app is not watched for now.
+    pub(crate) fn paused(&self, app: AppId) -> Option<&str> {
+        self.paused.get(&app).map(String::as_str)
+    }
+
     /// Follows the apps: those that are to be watched, as they are now.
     pub(crate) fn follow(&mut self, core: &Core, home: &Home, inbox: &UnboundedSender<Message>) {
         let watched = |app: &&wpm_core::App| !app.spec.watch.paths.is_empty();
@@ -42,6 +55,7 @@ impl Watches {
         if same {
             return;
         }
+        self.paused.clear();
         let jobs = core.apps().filter(watched).map(|app| job(app, home)).collect();
         self.followed = core.apps().filter(watched).map(|app| (app.id, Arc::clone(&app.spec))).collect();
         let thread = self.thread.get_or_insert_with(|| {

@@ -173,6 +173,10 @@ fn note(app: &AppView, worst: &InstanceView, instances: &[&InstanceView], now: u
     } else {
         parts = why(worst);
     }
+    if let Some(path) = &app.watch_paused {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        parts.push(format!("not watched any more, {} changes too often", escape::clean(file)));
+    }
     if let Some(troubled) = instances.iter().find(|instance| instance.log_errno != 0) {
         parts.push(log_trouble(troubled));
     }

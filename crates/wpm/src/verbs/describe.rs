@@ -157,6 +157,12 @@ fn facts(app: &AppView, spec: &AppSpec, now: u64) -> Vec<(&'static str, String)>
         let paths: Vec<String> = spec.watch.iter().map(|path| home::shorten(Path::new(path))).collect();
         restart.push(format!("when {} changes", paths.join(" or ")));
     }
+    if let Some(path) = &app.watch_paused {
+        let path = escape::clean(&home::shorten(Path::new(path)));
+        restart.push(format!(
+            "not watched any more as {path} changes too often (`--ignore-watch` leaves it out)"
+        ));
+    }
     restart.extend(spec.cron_restart.as_ref().map(|rule| format!("cron {rule}")));
     let mut facts = vec![
         ("command", command.join(" ")),
