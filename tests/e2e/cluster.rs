@@ -239,3 +239,17 @@ fn a_port_that_wpm_holds_counts_as_the_workers_own() {
         world.run("delete web").ok();
     }
 }
+
+#[test]
+fn an_address_that_cannot_be_had_is_named() {
+    let world = World::new();
+    let start =
+        |listen: &str| world.wpm(["start", "/bin/sleep", "--name", "t", "--listen", listen, "--", "1000"]);
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let taken = held.local_addr().expect("an address").to_string();
+    // A name that cannot be looked up once and for all is refused: it must not mean every address.
+    let said = start("www.example.com:80").fails(6);
+    assert!(said.err.contains("IP address or localhost"), "{}", said.err);
+    let said = start(&taken).fails(1);
+    assert!(said.err.contains(&taken) && said.err.contains("another program listens there"), "{}", said.err);
+}

@@ -4,7 +4,7 @@
 //! listening sockets first, then the channel.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::balance::Balance;
@@ -29,7 +29,7 @@ pub struct Listen {
 pub enum ListenTo {
     /// TCP.
     Tcp {
-        /// IP address or host name, to be resolved; `None` = every address.
+        /// IP address or `localhost`; `None` = every address.
         host: Option<String>,
         /// Port; 0 = the kernel chooses.
         port: u16,
@@ -91,11 +91,12 @@ fn tcp(text: &str) -> Result<ListenTo, &'static str> {
         Some(host) => Some(match host.strip_prefix('[') {
             Some(v6) => v6
                 .strip_suffix(']')
-                .filter(|v6| v6.contains(':'))
+                .filter(|v6| v6.parse::<Ipv6Addr>().is_ok())
                 .ok_or("the bracket holds no IPv6 address")?,
             None if host.contains(':') => return Err("an IPv6 address is written in brackets"),
-            None if host.contains(|c: char| c.is_whitespace() || c.is_control()) => {
-                return Err("a host contains no spaces");
+            // Anything else could only be looked up, and would be another address tomorrow.
+            None if host != "localhost" && host.parse::<IpAddr>().is_err() => {
+                return Err("a host is an IP address or localhost");
             }
             None => host,
         }),
@@ -295,7 +296,10 @@ mod tests {
             (":80", "host is missing"),
             ("::1:80", "brackets"),
             ("[1.2.3.4]:80", "IPv6"),
-            ("a b:80", "spaces"),
+            ("[::x]:80", "IPv6"),
+            ("a b:80", "IP address or localhost"),
+            ("1.2.3:80", "IP address or localhost"),
+            ("www.example.com:80", "IP address or localhost"),
             ("=80", "name"),
             ("ü=80", "name"),
             ("unix:", "path"),

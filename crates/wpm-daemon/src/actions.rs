@@ -190,7 +190,7 @@ impl Daemon {
         described.group = self.control_group(run, &app.spec);
         let sockets = self
             .listen_sockets(&app)
-            .map_err(|e| CannotLaunch { stage: "binding the shared port", errno: e.raw_os_error() })?;
+            .map_err(|e| CannotLaunch { stage: launch::LISTENING, errno: e.raw_os_error() })?;
         if crate::notify::is_used(&app.spec) {
             self.listen_for_notes().map_err(|e| CannotLaunch {
                 stage: "binding NOTIFY_SOCKET",

@@ -33,6 +33,9 @@ impl Default for LogDefaults {
 const FULL_DISK_BLOCK_MS: u64 = 5000;
 const DEFAULT_UMASK: u32 = 0o022;
 
+/// Phrase of the stage at which the sockets of `--listen` are made.
+pub(crate) const LISTENING: &str = "opening the socket of --listen";
+
 /// Why a run cannot be described: the stage that would have failed, and the error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CannotLaunch {

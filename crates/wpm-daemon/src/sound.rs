@@ -1,6 +1,7 @@
 //! Whether an app that a client describes can be run: what the daemon asks of it, also for those who want
 //! to know without a daemon. Starts nothing.
 
+use wpm_cluster::activation::{BadListen, Listen};
 use wpm_core::{Apply, CommandError, Core, RunId, Spec, StartApp};
 use wpm_proto::app::AppSpec;
 
@@ -34,6 +35,15 @@ pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Result<Spec, Unsound> {
         {
             return Err(unsound(field, format!("invalid cron rule `{rule}` of `{name}`: {why}")));
         }
+    }
+    let mut listens: Vec<Listen> = Vec::new();
+    for text in &app.listen {
+        let wrong = |why: &str| unsound("listen", format!("invalid `listen` of `{name}`: {why}"));
+        let listen: Listen = text.parse().map_err(|why: BadListen| wrong(&why.to_string()))?;
+        if listens.iter().any(|other| other.to == listen.to) {
+            return Err(wrong(&format!("{} is named twice", listen.to)));
+        }
+        listens.push(listen);
     }
     if let Err(why) = crate::identity::resolve(app.uid.as_deref(), app.gid.as_deref()) {
         let field = if app.uid.is_some() { "uid" } else { "gid" };
@@ -100,11 +110,24 @@ mod tests {
             app("rule", json!({ "schedule": "61 * * * *", "autorestart": false })),
             app("hook", json!({ "hooks": { "on_fire": "x" } })),
             app("nice", json!({ "nice": 77 })),
+            app("name", json!({ "listen": ["www.example.com:80"] })),
+            app("twice", json!({ "listen": ["80", "web=80"] })),
+            app("sound", json!({ "listen": ["80", "127.0.0.1:80", "[::1]:80", "unix:s"] })),
             app("a", json!({ "depends_on": { "b": "ready" } })),
             app("b", json!({ "depends_on": { "a": "ready" } })),
         ]);
         let found: Vec<(&str, &str)> =
             found.iter().map(|one| (one.app.as_str(), one.field.as_str())).collect();
-        assert_eq!(found, [("rule", "schedule"), ("hook", "hooks"), ("nice", "nice"), ("a", "depends_on")]);
+        assert_eq!(
+            found,
+            [
+                ("rule", "schedule"),
+                ("hook", "hooks"),
+                ("nice", "nice"),
+                ("name", "listen"),
+                ("twice", "listen"),
+                ("a", "depends_on")
+            ]
+        );
     }
 }

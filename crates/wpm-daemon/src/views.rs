@@ -163,6 +163,8 @@ fn subject_of(stage: &str, spec: &wpm_core::Spec) -> Option<String> {
         Some(spec.cwd.clone())
     } else if stage == Stage::Credentials.phrase() {
         spec.uid.clone().or_else(|| spec.gid.clone())
+    } else if stage == launch::LISTENING {
+        Some(spec.listen.join(", "))
     } else {
         None
     }

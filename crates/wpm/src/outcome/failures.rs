@@ -134,6 +134,14 @@ fn advice(stage: &str, subject: &str, errno: Errno) -> Option<String> {
         Errno::ACCESS if stage.starts_with("entering") => {
             Some("its user may not enter this folder, or one above it".to_owned())
         }
+        Errno::ADDRINUSE if stage.contains("--listen") => {
+            Some("another program listens there: `ss -ltnp` shows which".to_owned())
+        }
+        Errno::ADDRNOTAVAIL if stage.contains("--listen") => Some("this machine has no such address".to_owned()),
+        Errno::NOENT if stage.contains("--listen") => Some("its folder is not there".to_owned()),
+        Errno::ACCESS if stage.contains("--listen") => {
+            Some("ports below 1024 are root's; of a path, its user may not write to the folder".to_owned())
+        }
         Errno::PERM if stage == "setting the limit nofile" => Some(
             "only root may raise a limit above that of wpm (`ulimit -Hn`), and nobody above fs.nr_open".to_owned(),
         ),
