@@ -144,7 +144,7 @@ deny() {
 }
 
 scripts() {
-    shellcheck -s dash install.sh tests/install/test.sh && shellcheck tests/*.sh .ci/*
+    shellcheck -s dash install.sh tests/install/test.sh && shellcheck tests/*.sh tests/machine/*.sh tests/machine/guest/*.sh .ci/*
 }
 
 docs() {

@@ -141,7 +141,8 @@ variables_are_documented() {
 named_tests_exist() {
     local functions
     # file:name, gathered once: there are hundreds of each.
-    functions=$(rust_files | xargs grep -oE 'fn [a-z0-9_]+\(' | sed 's/:fn /:/; s/($//')
+    functions=$(rust_files | xargs grep -oE 'fn [a-z0-9_]+\(' | sed 's/:fn /:/; s/($//'
+        grep -oE '^it_[a-z_]+\(' tests/machine/guest/*.sh | sed 's/($//')
     # shellcheck disable=SC2016
     grep -oE '`[a-z0-9]+(_[a-z0-9]+){2,}`' docs/reliability.md | tr -d '`' | sort -u |
         awk -F: 'NR == FNR { known[$2]; next } !($1 in known) { print "docs/reliability.md names " $1 }' \

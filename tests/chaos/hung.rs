@@ -16,6 +16,12 @@ fn the(world: &World, role: Role) -> i32 {
     *own::all(&world.home()).get(&role).and_then(|pids| pids.first()).expect("one of them")
 }
 
+/// All that a command says.
+fn said(world: &World, line: &str) -> String {
+    let said = world.run(line);
+    said.out + &said.err
+}
+
 #[test]
 fn a_stopped_daemon_is_replaced_and_every_client_is_answered() {
     let world = World::new();
@@ -55,10 +61,24 @@ fn a_stopped_keeper_hinders_nobody_but_new_apps_until_it_goes_on() {
     assert_eq!(world.jlist()[0]["pid"], p.pid);
     world.run("stop rock").ok();
     p.dead();
+    // A command that needs it says why it waits; who asks is told, too.
     let start = typed(&world, "start rock").expect("typed");
     assert_eq!(limited(&world, "jlist").expect("ends").0, Some(0), "others are answered meanwhile");
+    let helps = format!("kill -CONT {keeper}");
+    for line in ["list", "doctor", "describe rock"] {
+        let said = said(&world, line);
+        assert!(said.contains("the keeper is stopped") && said.contains(&helps), "{line}: {said}");
+    }
+    let listed = said(&world, "list --json");
+    assert!(listed.contains("\"keeper_stopped\":true"), "{listed}");
     send(keeper, Signal::CONT);
-    assert_eq!(start.wait(&world).expect("ends").0, Some(0));
+    let (code, why) = start.wait(&world).expect("ends");
+    assert!(code == Some(0), "{why}");
+    let said = said(&world, "doctor");
+    assert!(
+        !said.contains("the keeper is stopped") && !said.contains("the keeper does not answer"),
+        "{said}"
+    );
     let p = world.puppet();
     assert_eq!((world.jlist()[0]["pid"].as_i64(), the(&world, Role::Keeper)), (Some(p.pid.into()), keeper));
 }
@@ -80,6 +100,15 @@ fn a_stopped_shim_hinders_its_own_app_only() {
     other.dead();
     let other = world.puppet();
     assert!(began.elapsed() < Duration::from_secs(20), "others are not delayed");
+    // It is named wherever somebody looks, with what helps.
+    let helps = format!("kill -CONT {shim}");
+    for line in ["list", "doctor", "describe rock"] {
+        let said = said(&world, line);
+        assert!(said.contains("shim is stopped") || said.contains("shim stopped"), "{line}: {said}");
+        assert!(said.contains(&helps), "{line}: {said}");
+    }
+    let listed = said(&world, "list --json");
+    assert_eq!(listed.matches("\"shim_stopped\":true").count(), 1, "{listed}");
     let stop = typed(&world, "stop rock").expect("typed");
     assert_eq!(world.jlist().len(), 2);
     send(shim, Signal::CONT);
@@ -87,4 +116,18 @@ fn a_stopped_shim_hinders_its_own_app_only() {
     assert_eq!(stop.wait(&world).expect("ends").0, Some(0));
     p.dead();
     assert_eq!(world.jlist()[1]["pid"], other.pid);
+}
+
+/// What a shim was told and did not do before it was killed is done by the next.
+#[test]
+fn a_stopped_shim_that_is_killed_is_replaced_by_one_that_ends_the_app() {
+    let world = World::new();
+    let p = world.start("rock", "--kill-timeout 100ms", 1).remove(0);
+    let shim = the(&world, Role::Shim);
+    send(shim, Signal::STOP);
+    let (code, said) = typed(&world, "stop rock").and_then(|stop| stop.wait(&world)).expect("ends");
+    assert!(code == Some(1) && said.contains("wpm doctor"), "{said}");
+    send(shim, Signal::KILL);
+    p.dead();
+    world.run("stop rock").ok();
 }

@@ -4,7 +4,6 @@
 //! Invariant: a changing request carries a random key, so sending it again after a lost connection
 //! cannot do it twice.
 
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use wpm_proto::request::{Hello, Op, Request};
 use wpm_proto::response::{Body, InstanceOutcome, Response, Welcome};
 use wpm_proto::{CONTRACT, ErrorCode, env};
 
+use crate::alive;
 use crate::connect::{connect, is_absent};
 use crate::wire::{Connection, Deadline, push_frame};
 use crate::{Error, home as private_home, spawn};
@@ -50,6 +50,9 @@ pub struct Options {
     /// Called when the daemon has not answered for half that time and the keeper is asked to look after
     /// it; the request goes on.
     pub on_silence: fn(),
+    /// Called when a request has waited for apps for that time and the keeper, which has to start them, is
+    /// stopped; with its process id. The request goes on.
+    pub on_stopped_keeper: fn(i32),
 }
 
 impl Default for Options {
@@ -59,6 +62,7 @@ impl Default for Options {
             timeout: timeout_from_env(),
             program: PathBuf::from("/proc/self/exe"),
             on_silence: || (),
+            on_stopped_keeper: |_| (),
         }
     }
 }
@@ -175,8 +179,17 @@ impl Client {
         let deadline = Deadline::after(patience);
         self.send(request, deadline)?;
         let Some(connection) = &mut self.connection else { return Err(Error::Lost) };
+        // A request that waits for apps is given no limit, but one look at who has to start them.
+        let mut limit = Some(if waits { Deadline::after(self.options.timeout) } else { deadline });
         loop {
-            let response: Response = connection.read((!waits).then_some(deadline))?;
+            let response: Response = match connection.read(limit) {
+                Err(Error::TimedOut(_)) if waits && limit.is_some() => {
+                    limit = None;
+                    alive::stopped_keeper(&self.home).into_iter().for_each(self.options.on_stopped_keeper);
+                    continue;
+                }
+                response => response?,
+            };
             // An error that belongs to no request (0) is about this connection's only one.
             if response.id != request.id && !(response.id == 0 && matches!(response.body, Body::Error { .. }))
             {
@@ -282,16 +295,8 @@ impl Client {
 /// Tells the keeper that the daemon does not answer: the keeper asks it once more, and replaces it if it
 /// is mute. The request is then sent again to the next daemon, which knows its key.
 fn complain(home: &Home) {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-    let (path, flags) = (home.keeper_socket(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
-    // Through its folder, so that a long home fits a socket address too.
-    let Ok(folder) = std::fs::File::open(home.path()) else { return };
-    let name = path.file_name().unwrap_or_default();
-    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
-    let told = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(short)?));
     // Without a keeper there is nobody to tell; the caller sees the missing answer.
-    let _nobody = told;
+    let _nobody = alive::knock(home);
 }
 
 /// Whether the answer comes only when apps have come up or gone down.

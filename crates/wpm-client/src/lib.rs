@@ -5,6 +5,7 @@
 //! knows no command line. Blocking on purpose: a command lives for a few milliseconds and asks one
 //! question, so an async runtime would cost more than the question.
 
+pub mod alive;
 pub mod call;
 mod connect;
 mod ending;

@@ -73,7 +73,12 @@ impl Daemon {
                 self.preparing.remove(&run);
                 let _gone = self.inbox.send(Message::Event(run, Event::Cancelled));
             }
-            Action::KillTree { run } => self.send(run, &ToShim::KillTree),
+            Action::KillTree { run } => {
+                if let Some(held) = self.runs.get_mut(&run) {
+                    held.condemned = true;
+                }
+                self.send(run, &ToShim::KillTree);
+            }
             Action::SendMessage { run, text } => self.send_message(run, &text),
             Action::Drain { run } => self.drain(run),
             Action::StartChecks { run } => self.start_checks(run),

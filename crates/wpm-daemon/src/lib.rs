@@ -64,6 +64,8 @@ use wpm_proto::home::Home;
 ///
 /// The keeper starts it, with their connection as the descriptor that `WPM_KEEPER_FD` names.
 pub fn daemon_main(home: &Path) -> ExitCode {
+    // Else tools name it by the descriptor that it was executed from.
+    wpm_sys::process::set_name("wpm-daemon");
     // Whatever the daemon makes is for its user alone; apps get an umask of their own.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     tracing_subscriber::fmt()

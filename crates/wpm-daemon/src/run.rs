@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) in_doubt: bool,
     /// Whether the core has asked for its release.
     pub(crate) released: bool,
+    /// Whether all of it is to be killed: a shim that was killed may not have heard of it.
+    pub(crate) condemned: bool,
     /// Sizes of its log files before it was started.
     pub(crate) log_sizes: LogSizes,
     /// Ports on which it says that it listens.
@@ -83,6 +85,7 @@ impl Run {
             opened: false,
             in_doubt: false,
             released: false,
+            condemned: false,
             log_sizes: [0, 0],
             ports: Rc::default(),
             words: Words::default(),
@@ -163,7 +166,7 @@ fn ended(end: End, report: &RunReport) -> Event {
     let ran_ms = measured.then(|| report.ended_at_ms.saturating_sub(report.running_since_ms));
     match end {
         End::Code(code) => Event::Exited { exit: Exit::Code(code), tree_gone, ran_ms },
-        End::Signal { .. } if report.is_out_of_memory() => {
+        End::Signal { .. } | End::Unknown if report.is_out_of_memory() => {
             Event::Exited { exit: Exit::OutOfMemory, tree_gone, ran_ms }
         }
         End::Signal { signal, .. } => Event::Exited { exit: Exit::Signal(signal), tree_gone, ran_ms },

@@ -91,6 +91,9 @@ impl Daemon {
                 }
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.link = Some(link);
+                    if run.condemned {
+                        self.send(id, &ToShim::KillTree);
+                    }
                 }
             }
             Err(_) if silent => {

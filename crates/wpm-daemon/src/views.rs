@@ -54,6 +54,7 @@ impl Daemon {
             pid: run.map_or(0, |r| r.pid),
             start_time: run.map_or(0, |r| r.start_time),
             shim_pid: run.and_then(|r| self.runs.get(&r.id)).map_or(0, |r| r.shim_pid),
+            shim_stopped: false,
             status: i.status().to_owned(),
             reason: convert::cause_words(&i.cause),
             restarts: i.restarts,

@@ -24,6 +24,9 @@ pub struct InstanceView {
     pub start_time: u64,
     /// Process id of its shim, 0 where there is none: all its descendants are the app's tree.
     pub shim_pid: i32,
+    /// Whether the shim is stopped, which the client finds out: the app runs, but its output and its end wait.
+    #[serde(default)]
+    pub shim_stopped: bool,
     /// pm2's word: `online stopping stopped launching errored` or `waiting restart`.
     pub status: String,
     /// Why, in a few words, where the state alone does not tell (`exit 1`, `crash loop`, `memory`).

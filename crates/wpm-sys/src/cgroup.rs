@@ -40,7 +40,12 @@ impl Delegation {
             return Some(Self { base: own, home, apart: false });
         }
         let above = own.parent().filter(|_| own.file_name() == Some(OsStr::new(OWN)))?;
-        is_delegated(above).then(|| Self { base: above.to_owned(), home, apart: true })
+        let user = rustix::process::geteuid().as_raw();
+        (is_delegated(above) || is_of_a_users_unit(above, user)).then(|| Self {
+            base: above.to_owned(),
+            home,
+            apart: true,
+        })
     }
 
     /// Its folder.
@@ -203,6 +208,15 @@ fn is_delegated(group: &Path) -> bool {
     MARKS.into_iter().any(marked) && writable()
 }
 
+/// Whether the group is of a service of a user's own manager, which marks nothing. All its groups belong to
+/// the user; that [`OWN`] is below this one shows that it was delegated, for nothing else makes it.
+fn is_of_a_users_unit(group: &Path, user: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    user != 0
+        && group.extension() == Some(OsStr::new("service"))
+        && fs::metadata(group.join("cgroup.procs")).is_ok_and(|data| data.uid() == user)
+}
+
 /// Folder of the group of this process, delegated or not.
 pub fn own() -> Option<PathBuf> {
     group_of("self")
@@ -261,6 +275,29 @@ mod tests {
         for other in ["wpm", "run-x", "run-1-", "run-1-1.scope", "init.scope"] {
             assert_eq!(run_of(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_group_of_a_users_unit_is_the_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = rustix::process::geteuid().as_raw();
+        // As another user sees it, where this one is root.
+        let user = if me == 0 { 1000 } else { me };
+        let of = |name: &str| {
+            let group = dir.path().join(name);
+            fs::create_dir(&group).unwrap();
+            fs::write(group.join("cgroup.procs"), "").unwrap();
+            if me == 0 {
+                std::os::unix::fs::chown(group.join("cgroup.procs"), Some(user), None).unwrap();
+            }
+            group
+        };
+        let unit = of("wpm.service");
+        assert!(is_of_a_users_unit(&unit, user));
+        assert!(!is_of_a_users_unit(&unit, user + 1), "of another user");
+        assert!(!is_of_a_users_unit(&unit, 0), "what root is given is marked");
+        assert!(!is_of_a_users_unit(&of("session-1.scope"), user));
+        assert!(!is_of_a_users_unit(&dir.path().join("none.service"), user));
     }
 
     #[test]

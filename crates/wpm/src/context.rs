@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use wpm_client::subscribe::Subscription;
-use wpm_client::{Client, Options, Start, home};
+use wpm_client::{Client, Options, Start, alive, home};
 use wpm_proto::home::Home;
 use wpm_proto::request::Op;
 use wpm_proto::response::Body;
@@ -21,6 +21,16 @@ fn tell_of_silence() {
     output::say(
         "the daemon does not answer; if it hangs, the keeper starts it anew. The apps go on meanwhile.",
     );
+}
+
+/// Says why no app comes up, however long a command waits.
+fn tell_of_keeper(pid: i32) {
+    output::say(&keeper_trouble(pid));
+}
+
+/// What a keeper that somebody has stopped means, and what helps.
+pub(crate) fn keeper_trouble(pid: i32) -> String {
+    format!("the keeper is stopped: what runs goes on, but no app can be started until `kill -CONT {pid}`")
 }
 
 /// Global options, resolved.
@@ -69,7 +79,8 @@ impl Context {
 
     fn options(&self, start: Start) -> Options {
         let on_silence = if self.silent { || () } else { tell_of_silence };
-        Options { start, on_silence, ..Options::default() }
+        let on_stopped_keeper = if self.silent { |_| () } else { tell_of_keeper };
+        Options { start, on_silence, on_stopped_keeper, ..Options::default() }
     }
 
     /// The daemon, if there is one.
@@ -88,6 +99,15 @@ impl Context {
             pm2::voice::say(text);
         } else {
             output::say(text);
+        }
+    }
+
+    /// Warns of a keeper that somebody has stopped; not who drives pm2, which has none.
+    pub(crate) fn warn_of_keeper(&self, home: &Home) {
+        if !pm2::speaks()
+            && let Some(pid) = alive::stopped_keeper(home)
+        {
+            self.warn(&keeper_trouble(pid));
         }
     }
 

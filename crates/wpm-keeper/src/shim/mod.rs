@@ -94,6 +94,8 @@ struct Facts {
     tree: bool,
     /// The control group of the run, where there is one.
     group: Option<Group>,
+    /// How many processes of that group had been killed for lack of memory when this shim came.
+    starved: u64,
 }
 
 /// One shim.
@@ -149,12 +151,15 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
         }
         Origin::Adopted(connection) => (App::foreign(&wires.slot), Some(connection)),
     };
-    let group = if fresh {
-        Group::made(&group.path)
+    let (group, starved) = if fresh {
+        (Group::made(&group.path), 0)
     } else {
-        Group::of_run(&group.path, &wires.slot, (&home, wires.run.0))
+        let group = Group::of_run(&group.path, &wires.slot, (&home, wires.run.0));
+        let starved = group.as_ref().map_or(0, Group::out_of_memory);
+        (group, starved)
     };
-    let facts = Facts { home, socket: launch.socket, pid_file: launch.pid_file, tree: launch.tree, group };
+    let (socket, pid_file) = (launch.socket, launch.pid_file);
+    let facts = Facts { home, socket, pid_file, tree: launch.tree, group, starved };
     Ok(Shim {
         proof: context.proof,
         signals,

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use wpm_sys::cgroup::Group;
 use wpm_sys::contract::{End, LogHealth, MAX_RECORD, RunReport, Scope, ToShim};
 use wpm_sys::slot::{KILLING, RELEASED, SHARED};
 use wpm_sys::{clock, peer, process, record, signals};
@@ -63,8 +64,14 @@ impl Talk {
         self.news |= health != self.last_health;
         let Some(connection) = self.connection.as_ref().filter(|_| self.news) else { return };
         let mut report = describe(wires, tree_gone, health);
-        let killed = matches!(report.end, Some(End::Signal { signal: signals::KILL, .. }));
-        if killed && facts.group.as_ref().is_some_and(|group| group.out_of_memory() > 0) {
+        // Of an end that nobody could see, only what the group has counted in the time of this shim tells.
+        let before = match report.end {
+            Some(End::Signal { signal: signals::KILL, .. }) => Some(0),
+            Some(End::Unknown) => Some(facts.starved),
+            _ => None,
+        };
+        let starved = |group: &Group| before.is_some_and(|before| group.out_of_memory() > before);
+        if facts.group.as_ref().is_some_and(starved) {
             report.set_out_of_memory();
         }
         let mut beside: Vec<BorrowedFd<'_>> = Vec::new();

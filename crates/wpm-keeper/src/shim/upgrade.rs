@@ -62,12 +62,14 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
     let pump = Pump::new(launch.log, &launch.home, &wires, false, proof);
     let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot) };
     let group = Group::of_run(&launch.group.path, &wires.slot, (&launch.home, wires.run.0));
+    let starved = group.as_ref().map_or(0, Group::out_of_memory);
     let facts = Facts {
         home: launch.home,
         socket: launch.socket,
         pid_file: launch.pid_file,
         tree: launch.tree,
         group,
+        starved,
     };
     let mut shim = Shim {
         proof,

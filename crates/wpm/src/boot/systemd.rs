@@ -59,7 +59,7 @@ pub(crate) fn unit(service: &Service) -> String {
     let manager = if service.user.is_some() { "system" } else { "user" };
     line(&format!("ExecStop={program} __unit stop %n {manager}"));
     line("Restart=always");
-    line("RestartSec=1");
+    line("RestartSec=250ms");
     line("RestartPreventExitStatus=0");
     line("KillMode=process");
     line("KillSignal=SIGKILL");

@@ -72,7 +72,7 @@ pub(super) fn failures(app: &str, outcomes: &[&InstanceOutcome]) -> Vec<Failure>
             }
             Outcome::StillAlive => failures.push(
                 Failure::new(Code::Failed, format!("{label} was killed with SIGKILL and is still there"))
-                    .help("a process that waits for a device or a network file system cannot be killed"),
+                    .help("`wpm doctor` tells whether its shim is stopped; a process that waits for a device or a network file system cannot be killed"),
             ),
             _ => {}
         }

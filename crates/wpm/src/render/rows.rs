@@ -180,6 +180,9 @@ fn note(app: &AppView, worst: &InstanceView, instances: &[&InstanceView], now: u
     if let Some(troubled) = instances.iter().find(|instance| instance.log_errno != 0) {
         parts.push(log_trouble(troubled));
     }
+    if let Some(held) = instances.iter().find(|instance| instance.shim_stopped) {
+        parts.push(shim_trouble(held));
+    }
     parts.join(", ")
 }
 
@@ -225,7 +228,10 @@ pub(crate) fn why(instance: &InstanceView) -> Vec<String> {
 /// Whether its present run was not started by hand.
 const fn came_back_by_itself(instance: &InstanceView) -> bool {
     instance.restarts > 0
-        && (instance.unstable > 0 || instance.started_ms > instance.created_ms.saturating_add(BY_HAND_MS))
+        && (instance.unstable > 0
+            || instance.started_ms > instance.created_ms.saturating_add(BY_HAND_MS)
+            // No command ends an app so.
+            || matches!(instance.last_exit, Some(SavedExit::OutOfMemory)))
 }
 
 /// `log: No space left on device, 4 MiB dropped`.
@@ -236,6 +242,11 @@ pub(crate) fn log_trouble(instance: &InstanceView) -> String {
         0 => format!("log: {cause}"),
         dropped => format!("log: {cause}, {} dropped", show_size(dropped)),
     }
+}
+
+/// `shim stopped: kill -CONT 4711`.
+pub(crate) fn shim_trouble(instance: &InstanceView) -> String {
+    format!("shim stopped: kill -CONT {}", instance.shim_pid)
 }
 
 /// `exit 1`, `SIGKILL`.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
+use wpm_client::alive;
 use wpm_client::metrics::{Sockets, Survey};
 use wpm_client::{home, logs};
 use wpm_proto::ExitCode;
@@ -68,6 +69,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let survey = Survey::some(client.home(), apps.iter().flat_map(|app| &app.instances));
     let (usage, sockets) = (survey.usage(client.home()), survey.sockets());
     add_ports(&mut apps, &sockets);
+    alive::look_at_shims(&mut apps, true);
     if describe.json {
         output::json(&json(&apps, &usage, &Value::Null))?;
         return Ok(ExitCode::Ok);
@@ -79,6 +81,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let look = Look { width: output::width().unwrap_or(120), utf8: output::is_utf8() };
     let texts: Vec<String> = apps.iter().map(|app| text(app, &usage, describe.env, now_ms(), look)).collect();
     output::data(&texts.join("\n"))?;
+    context.warn_of_keeper(client.home());
     Ok(ExitCode::Ok)
 }
 
@@ -263,6 +266,12 @@ fn of_instance(instance: &InstanceView, usage: &Usages, now: u64, look: Look) ->
         parts.push(rows::log_trouble(instance));
     } else if instance.log_dropped > 0 {
         parts.push(format!("{} of its output lost while the disk was full", show_size(instance.log_dropped)));
+    }
+    if instance.shim_stopped {
+        parts.push(format!(
+            "its shim is stopped: it runs on, but its output, its end and signals for it wait for `kill -CONT {}`",
+            instance.shim_pid
+        ));
     }
     let separator = if look.utf8 { " · " } else { ", " };
     format!("  {:<3} id {:<4} {}\n", instance.index, instance.id, parts.join(separator))

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use wpm_client::Client;
 use wpm_client::metrics::Survey;
 use wpm_client::subscribe::Subscription;
+use wpm_client::{Client, alive};
 use wpm_proto::ExitCode;
 use wpm_proto::view::AppView;
 
@@ -92,6 +92,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let mut client = context.daemon()?;
     let view = look(&mut client, &list)?;
     output::data(&view)?;
+    context.warn_of_keeper(client.home());
     Ok(ExitCode::Ok)
 }
 
@@ -140,9 +141,12 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
     let survey = if all { Survey::whole } else { Survey::some }(client.home(), instances());
     let (usage, listening) = (survey.usage(client.home()), survey.listening(client.home()));
     add_ports(&mut apps, &listening);
+    alive::look_at_shims(&mut apps, false);
     if options.json {
-        let daemon =
-            client.welcome().map(|welcome| json!({ "version": welcome.version, "pid": welcome.pid }));
+        let stopped = alive::stopped_keeper(client.home());
+        let daemon = client.welcome().map(|welcome| {
+            json!({ "version": welcome.version, "pid": welcome.pid, "keeper_stopped": stopped.is_some() })
+        });
         return Ok(format!("{}\n", json(&apps, &usage, &daemon.unwrap_or(Value::Null))));
     }
     if apps.is_empty() && output::stdout_is_terminal() && !pm2::speaks() {

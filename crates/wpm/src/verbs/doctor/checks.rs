@@ -3,21 +3,24 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
-use wpm_client::home;
+use wpm_client::{alive, home};
 use wpm_proto::home::Home;
 use wpm_proto::request::Op;
 use wpm_proto::response::Body;
 use wpm_proto::view::{AppView, DaemonView};
 
 use super::Finding;
-use crate::context::{Context, list};
+use crate::context::{Context, keeper_trouble, list};
 use crate::quantity::show_size;
 use crate::render::escape;
 use crate::render::rows::log_trouble;
 
 /// Open files below which many instances become difficult.
 const FEW_FILES: u64 = 4096;
+/// How long the keeper may take to open, which is never busy for long.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Free bytes below which a disk is called nearly full.
 const LITTLE_ROOM: u64 = 256 << 20;
 /// inotify instances and watches below which `logs` may run out.
@@ -108,10 +111,26 @@ fn daemon(context: &mut Context, home: &Home) -> Vec<Finding> {
             return findings;
         }
     }
-    if let Ok(apps) = list(&mut client, Vec::new(), false) {
+    findings.extend(keeper(home));
+    if let Ok(mut apps) = list(&mut client, Vec::new(), false) {
+        alive::look_at_shims(&mut apps, true);
         findings.extend(of_apps(&apps));
     }
     findings
+}
+
+/// A keeper that somebody has stopped, or that opens to nobody.
+fn keeper(home: &Home) -> Option<Finding> {
+    if let Some(pid) = alive::stopped_keeper(home) {
+        return Some(Finding::bad(keeper_trouble(pid), format!("kill -CONT {pid}")));
+    }
+    (!alive::keeper_answers(home, PATIENCE)).then(|| {
+        let text = format!("the keeper does not answer within {} s", PATIENCE.as_secs());
+        Finding::bad(
+            text,
+            "kill it (`kill -9`, its process id stands above): the daemon starts another, no app is touched",
+        )
+    })
 }
 
 /// What a daemon is short of that answers nobody, as the kernel tells.
@@ -221,6 +240,15 @@ fn of_apps(apps: &[AppView]) -> Vec<Finding> {
             )
         })
         .collect();
+    for (app, instance) in apps.iter().flat_map(|app| app.instances.iter().map(move |it| (app, it))) {
+        if instance.shim_stopped {
+            let (name, pid) = (escape::clean(&app.name), instance.shim_pid);
+            findings.push(Finding::bad(
+                format!("{name}/{}: its shim is stopped; the app runs on, but its output, its end and signals for it wait", instance.index),
+                format!("kill -CONT {pid}, or kill -9 {pid}: another takes its place, the app is not touched"),
+            ));
+        }
+    }
     let errored = |app: &&AppView| app.instances.iter().any(|instance| instance.status == "errored");
     for app in apps.iter().filter(errored) {
         let name = escape::clean(&app.name);
