@@ -1,6 +1,6 @@
 //! The security floor: who may come in, what gets out, what names and output can do.
 //!
-//! The table in `docs/security.md` names these tests. What needs another user runs as root only.
+//! The table in `docs/security.md` names each of these tests that a row is about. What needs another user runs as root only.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -173,8 +173,12 @@ fn another_program_takes_over_in_place() {
     let ino = std::fs::metadata(&new).expect("there").ino();
     let own: Vec<i32> = world.processes().into_iter().filter(|pid| *pid != p.pid && *pid != daemon).collect();
     world.wpm(["update", new.to_str().expect("utf-8")]).ok();
-    assert_ne!(pid_of(&world, "__daemon"), daemon);
+    let daemon = (daemon, pid_of(&world, "__daemon"));
+    assert_ne!(daemon.0, daemon.1);
     assert_eq!(pid_of(&world, "__keeper"), keeper, "the keeper keeps its process id");
+    // By this one that is not of its form would have ended before it touched anything.
+    let environment = std::fs::read(format!("/proc/{}/environ", daemon.1)).expect("it lives");
+    assert!(environment.split(|b| *b == 0).any(|entry| entry.starts_with(b"WPM_HANDOVER=")));
     assert_eq!(p.tell("print over"), "done");
     crate::world::await_text(&world.home().join("logs/rock-out.log"), "over");
     for pid in own {
@@ -198,17 +202,20 @@ fn a_program_that_cannot_take_over_changes_nothing() {
         world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
         assert_eq!(pid_of(&world, "__daemon"), daemon);
     }
-    // Runs, and hands over in another form: said before anything is done.
-    let other =
-        format!("#!/bin/sh\n{} \"$@\" | sed 's/\"handover\":[0-9]*/\"handover\":999/'\n", crate::world::WPM);
-    std::fs::write(&bad, other).expect("written");
-    let said = world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
-    assert!(
-        said.err.contains("cannot take over in place") && said.err.contains("wpm resurrect"),
-        "{}",
-        said.err
-    );
-    assert_eq!(pid_of(&world, "__daemon"), daemon);
+    // Runs, and is of another form, another contract, or too old for the state: said before anything is done.
+    for (key, number, words) in [
+        ("handover", 999, "cannot take over in place"),
+        ("handover", 1, "cannot take over in place"),
+        ("contract", 999, "cannot take over from"),
+        ("state", 0, "cannot take over from"),
+    ] {
+        let wpm = crate::world::WPM;
+        let other = format!("#!/bin/sh\n{wpm} \"$@\" | sed 's/\"{key}\":[0-9]*/\"{key}\":{number}/'\n");
+        std::fs::write(&bad, other).expect("written");
+        let said = world.wpm(["update", bad.to_str().expect("utf-8")]).fails(1);
+        assert!(said.err.contains(words) && said.err.contains("wpm resurrect"), "{key}: {}", said.err);
+        assert_eq!(pid_of(&world, "__daemon"), daemon);
+    }
     // Cut short, as after a copy that broke off; and whole, but not executable.
     let whole = std::fs::read(crate::world::WPM).expect("read");
     for (bytes, mode) in [(&whole[..whole.len() / 16], 0o755), (&whole[..1000], 0o755), (&whole[..], 0o644)] {

@@ -376,13 +376,10 @@ impl Daemon {
             Message::Changed { app, path, paused: true } => self.watch_paused(app, &path),
             Message::Keeper(FromKeeper::Held { .. }) => {}
             Message::Event(run, event) => self.core.handle(now, Input::Event(run, event)),
-            Message::Keeper(FromKeeper::Hello { contract, pid, daemon_starts, .. }) => {
+            Message::Keeper(FromKeeper::Hello { pid, daemon_starts, .. }) => {
                 self.keeper_pid = pid;
                 self.starts = daemon_starts;
                 self.prove_later();
-                if contract != wpm_sys::contract::CONTRACT {
-                    tracing::error!(contract, "the keeper speaks another contract");
-                }
             }
             Message::Keeper(FromKeeper::CandidateFailed { status }) => self.update_failed(status),
             Message::Keeper(FromKeeper::AreYouThere) => {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::unbounded_channel;
 use wpm_proto::home::Home;
-use wpm_sys::contract::{FromKeeper, ToKeeper};
+use wpm_sys::contract::{CONTRACT, FromKeeper, HANDOVER, ToKeeper};
 use wpm_sys::pidfd::PidFd;
 use wpm_sys::poll::{self, Watch};
 
@@ -58,8 +58,10 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         .ok_or("the daemon is started by the keeper alone (use any wpm command)")?;
     let keeper_link =
         Rc::new(Link::new(keeper_fd).map_err(|e| format!("cannot use the keeper's connection: {e}"))?);
-    make_folders(&home).map_err(|e| e.to_string())?;
+    let form = std::env::var(wpm_sys::start::HANDOVER_FORM).ok();
     let (hello, held) = greeting(&keeper_link).await;
+    understands(hello.as_ref(), form.as_deref())?;
+    make_folders(&home).map_err(|e| e.to_string())?;
     let (inbox, messages) = unbounded_channel();
     let (written_to, written) = unbounded_channel();
     let (keeper, queue) = Outbox::new();
@@ -118,6 +120,26 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
         start_keeper(&home, &sockets.chain(witnesses).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+/// Whether this program may serve under its keeper, which may be of another version: they have to speak one
+/// contract, and what keeper and shims hold must be what this program would take over from them. The client
+/// that asked for an update looks at the forms, too, but may be older than the question.
+fn understands(hello: Option<&FromKeeper>, form: Option<&str>) -> Result<(), String> {
+    let refuse = |what: &str, theirs: &str, own: &str| {
+        Err(format!("this wpm cannot take over from the one that runs: {what} {theirs}, it knows {own}"))
+    };
+    if let Some(FromKeeper::Hello { contract, .. }) = hello
+        && *contract != CONTRACT
+    {
+        return refuse("the keeper speaks contract", &contract.to_string(), &CONTRACT.to_string());
+    }
+    match form {
+        Some(form) if form != HANDOVER.to_string() => {
+            refuse("keeper and shims hand over in form", form, &HANDOVER.to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the folders of a home, and the small file that Node reads at each start of an app with
@@ -181,6 +203,18 @@ fn start_keeper(home: &Home, held: &[(u64, BorrowedFd<'_>)]) -> Result<(), Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_keeper_of_another_form_or_contract_is_not_served() {
+        let hello = |contract| FromKeeper::Hello { contract, pid: 1, daemon_starts: 1, held: 0 };
+        let own = HANDOVER.to_string();
+        assert_eq!(understands(Some(&hello(CONTRACT)), Some(&own)), Ok(()));
+        assert_eq!(understands(Some(&hello(CONTRACT)), None), Ok(()));
+        let why = understands(Some(&hello(CONTRACT + 1)), Some(&own)).expect_err("another contract");
+        assert!(why.contains("contract 2, it knows 1"), "{why}");
+        let why = understands(None, Some("999")).expect_err("another form");
+        assert!(why.contains("form 999"), "{why}");
+    }
 
     #[test]
     fn the_end_of_a_keeper_is_waited_for() {

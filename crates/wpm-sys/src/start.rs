@@ -27,6 +27,10 @@ pub const SHIM_COMMAND: &str = "__shim";
 pub const KEEPER_FD: &str = "WPM_KEEPER_FD";
 /// Environment variable with the soft limit of descriptors before the keeper raised it.
 pub const DESCRIPTORS_SOFT: &str = "WPM_NOFILE_SOFT";
+/// Environment variable of a daemon with the form in which its keeper hands over ([`HANDOVER`]).
+///
+/// [`HANDOVER`]: crate::contract::HANDOVER
+pub const HANDOVER_FORM: &str = "WPM_HANDOVER";
 /// Environment variable of an app by which its processes are known; see [`run_mark`].
 pub const RUN_VARIABLE: &str = "WPM_RUN";
 /// File in the home that takes what keeper and daemon say.

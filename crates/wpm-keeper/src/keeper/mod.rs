@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use wpm_sys::contract::{End, MAX_RECORD, Thing, ToKeeper};
+use wpm_sys::contract::{End, HANDOVER, MAX_RECORD, Thing, ToKeeper};
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
@@ -101,6 +101,8 @@ pub(crate) fn run(proof: SingleThread, home: &Path, beginning: Beginning) -> io:
         }
     };
     let Some(mut keeper) = started else { return Ok(()) };
+    // Anew after each change of program: whoever asked for that change need not have known of the forms.
+    exec::set_env(proof, start::HANDOVER_FORM, HANDOVER.to_string());
     process::set_name("wpm-keeper");
     process::become_subreaper()?;
     keeper.serve()

@@ -19,7 +19,8 @@ pub use keeper::{FromKeeper, Thing, ToKeeper};
 pub use report::{End, LogHealth, Phase, RunReport, Stage, Usage};
 pub use shim::{Scope, ToShim};
 
-/// Number of this contract; a keeper refuses a daemon that speaks another one.
+/// Number of this contract; a daemon that speaks another one than its keeper ends, and an update to it is
+/// taken back.
 pub const CONTRACT: u16 = 1;
 /// Number of the form in which keeper and shims hand what they hold to another program that takes their
 /// place. It changes with every change of that form; programs of different numbers cannot take over from
