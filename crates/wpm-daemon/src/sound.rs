@@ -45,6 +45,15 @@ pub(crate) fn spec(app: AppSpec, defaults: Defaults) -> Result<Spec, Unsound> {
         }
         listens.push(listen);
     }
+    if let Some(policy @ ("round-robin" | "sticky")) = app.balance.as_deref()
+        && !app.cluster
+    {
+        let why = format!(
+            "{policy} is for the instances of a Node program, which begin with `-i`; what other programs share, \
+             the kernel balances"
+        );
+        return Err(unsound("balance", format!("invalid `balance` of `{name}`: {why}")));
+    }
     if let Err(why) = crate::identity::resolve(app.uid.as_deref(), app.gid.as_deref()) {
         let field = if app.uid.is_some() { "uid" } else { "gid" };
         return Err(unsound(field, format!("invalid user or group of `{name}`: {why}")));
@@ -112,6 +121,8 @@ mod tests {
             app("nice", json!({ "nice": 77 })),
             app("name", json!({ "listen": ["www.example.com:80"] })),
             app("twice", json!({ "listen": ["80", "web=80"] })),
+            app("alone", json!({ "balance": "sticky" })),
+            app("balanced", json!({ "balance": "sticky", "cluster": true })),
             app("sound", json!({ "listen": ["80", "127.0.0.1:80", "[::1]:80", "unix:s"] })),
             app("a", json!({ "depends_on": { "b": "ready" } })),
             app("b", json!({ "depends_on": { "a": "ready" } })),
@@ -126,6 +137,7 @@ mod tests {
                 ("nice", "nice"),
                 ("name", "listen"),
                 ("twice", "listen"),
+                ("alone", "balance"),
                 ("a", "depends_on")
             ]
         );
