@@ -83,6 +83,33 @@ fn it_goes_on_with_the_next_daemon_and_with_one_that_it_starts_itself() {
 }
 
 #[test]
+fn one_that_is_killed_takes_its_apps_with_it() {
+    let world = World::new();
+    let mut command = world.command(["run", "-n", "web", "-i", "2"]);
+    command.arg(puppet());
+    let (mut child, puppets) = run(&world, command, 2);
+    let guard = Pid::from_raw(pid_of(&world, "__guard")).expect("a pid");
+    let guard =
+        rustix::process::pidfd_open(guard, rustix::process::PidfdFlags::empty()).expect("it is there");
+    child.kill().expect("killed");
+    drop(child.wait());
+    puppets.into_iter().for_each(Puppet::dead);
+    world.await_readable(&guard, "the end of the guard");
+    // It waits for the answer that everything has been stopped, not for the end of those who gave it.
+    world.processes().into_iter().for_each(await_end);
+    assert!(world.processes().is_empty(), "nothing is left");
+}
+
+/// Waits until a process has ended.
+fn await_end(pid: i32) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+    let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
+    assert!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).expect("poll") > 0, "{pid:?} ends");
+}
+
+#[test]
 fn the_end_of_the_essential_app_is_the_end() {
     let world = World::new();
     let file = format!(

@@ -142,7 +142,7 @@ impl World {
     }
 
     #[track_caller]
-    fn await_readable(&self, what: impl std::os::fd::AsFd, name: &str) {
+    pub(crate) fn await_readable(&self, what: impl std::os::fd::AsFd, name: &str) {
         let mut set = [PollFd::new(&what, PollFlags::IN)];
         let limit = Timespec { tv_sec: i64::try_from(DEADLINE.as_secs()).expect("short"), tv_nsec: 0 };
         let n = poll(&mut set, Some(&limit)).expect("poll");

@@ -1,4 +1,4 @@
-//! The hidden entries: `__keeper`, `__shim`, `__daemon`, `__unit`, `__man`, `__serve` and `__self-test`.
+//! The hidden entries: `__keeper`, `__shim`, `__daemon`, `__unit`, `__man`, `__guard`, `__serve` and `__self-test`.
 //!
 //! Only tells which crate goes on.
 
@@ -34,6 +34,7 @@ pub(crate) fn hidden() -> Option<ExitCode> {
                 ExitCode::FAILURE
             }
         }),
+        b"__guard" => Some(crate::verbs::guard(arguments)),
         b"__self-test" => Some(self_test()),
         b"__serve" => Some(crate::pages::run(arguments)),
         b"__unit" => Some(crate::boot::hook::run(arguments)),

@@ -56,6 +56,7 @@ mod unstartup;
 pub(crate) mod update;
 mod version;
 
+pub(crate) use run::guard;
 use wpm_proto::ExitCode;
 
 use crate::cli::Verb;

@@ -13,6 +13,7 @@ use wpm_proto::ExitCode;
 use wpm_proto::app::AppSpec;
 use wpm_proto::request::Op;
 
+use super::guard::Guard;
 use super::init::{self, Asked, Signals};
 use super::verdict::verdict;
 use crate::context::{Context, list, next_events};
@@ -47,6 +48,7 @@ pub(crate) struct Plan {
 pub(super) fn run(context: &mut Context, plan: Plan) -> Outcome {
     let signals = Signals::take()?;
     let home = context.home()?;
+    let guard = Guard::set(&home, context);
     let mut client = context.daemon()?;
     let mut run = Run {
         set: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|errno| waiting(&errno.into()))?,
@@ -66,6 +68,9 @@ pub(super) fn run(context: &mut Context, plan: Plan) -> Outcome {
             Err(error.into())
         }
     };
+    if let Some(guard) = guard {
+        guard.dismiss();
+    }
     init::reap();
     run.following.print_rest();
     context.exit_of_app = outcome?;

@@ -5,6 +5,7 @@
 //! nothing that it started is left.
 
 mod foreground;
+mod guard;
 mod init;
 mod verdict;
 
@@ -29,6 +30,8 @@ use crate::failure::{Code, Failure};
 use crate::target::Caller;
 
 pub(crate) use foreground::Plan;
+
+pub(crate) use guard::run as guard;
 
 pub(crate) const VERB: Verb = Verb {
     name: "run",
