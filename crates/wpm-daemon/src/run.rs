@@ -248,6 +248,11 @@ mod tests {
         ended.set_carries(true, false);
         let events = Run::asked(InstanceId(0), Some(link())).take(&ended);
         assert!(matches!(events.last(), Some(Event::Exited { exit: Exit::OutOfMemory, .. })));
+        // Nor is one that nobody could see, of which the group tells all the same.
+        let mut ended = report(Phase::Ended, Some(End::Unknown), true);
+        ended.set_out_of_memory();
+        let events = Run::asked(InstanceId(0), Some(link())).take(&ended);
+        assert!(matches!(events.last(), Some(Event::Exited { exit: Exit::OutOfMemory, .. })));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -333,16 +333,35 @@ mod tests {
         assert_eq!(ranges([].into_iter()), "");
     }
 
+    fn online() -> InstanceView {
+        serde_json::from_value(serde_json::json!({
+            "id": 0, "index": 0, "pid": 1, "start_time": 1, "shim_pid": 7, "status": "online", "reason": null,
+            "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0, "last_exit": null,
+            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
+            "log_file": null, "pid_file": ""
+        }))
+        .expect("complete")
+    }
+
+    #[test]
+    fn what_no_command_does_is_noted_however_soon_it_came() {
+        let soon = |exit| InstanceView { restarts: 1, started_ms: 2000, last_exit: Some(exit), ..online() };
+        // A restart by hand looks the same.
+        assert!(why(&soon(SavedExit::Signal(9))).is_empty());
+        assert_eq!(why(&soon(SavedExit::OutOfMemory)), ["last out of memory"]);
+    }
+
+    #[test]
+    fn a_stopped_shim_is_said_with_what_helps() {
+        let held = InstanceView { shim_stopped: true, ..online() };
+        assert_eq!(shim_trouble(&held), "shim stopped: kill -CONT 7");
+    }
+
     #[test]
     fn ports_are_folded() {
-        let on = |ports: &[&str]| -> InstanceView {
-            serde_json::from_value(serde_json::json!({
-                "id": 0, "index": 0, "pid": 1, "start_time": 1, "shim_pid": 1, "status": "online", "reason": null,
-                "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0, "last_exit": null,
-                "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
-                "log_file": null, "pid_file": "", "ports": ports
-            }))
-            .expect("complete")
+        let on = |ports: &[&str]| InstanceView {
+            ports: ports.iter().map(|port| (*port).to_owned()).collect(),
+            ..online()
         };
         let all = [
             on(&["127.0.0.1:3002", "[::]:3001"]),
