@@ -1,6 +1,8 @@
 """Single acts and what they take; run.py puts them together."""
+import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -146,9 +148,10 @@ def poured(home, mib, way, *options):
     return rate
 
 
-def crash_loop(home, table, look):
-    """100 apps that end at once, for 10 seconds."""
+def crash_loop(home, table, look, crash):
+    """100 apps that end at once, for 10 seconds; then the crash of another app beside them."""
     home.run("ping")
+    alone = cost_of("/bin/false")
     before = cpu_ms(home.own())
     # The shims of short runs are gone when one looks: what they used is in their parent's children.
     keeper = int(open(os.path.join(home.home, "keeper.pid")).read())
@@ -159,9 +162,27 @@ def crash_loop(home, table, look):
     time.sleep(4)
     client.wait()
     used = cpu_ms(home.own()) - before + children_ms(keeper) - reaped
-    table.row("CPU of wpm for 100 apps that end at once, 10 s (their starts included)", [used], "ms", 200)
+    listed = subprocess.run([home.wpm, "jlist"], env=home.env, stdout=subprocess.PIPE, check=True).stdout
+    runs = 100 + sum(app["pm2_env"]["restart_time"] for app in json.loads(listed))
+    table.row("CPU for 100 apps that end at once, 10 s, starts and apps included", [used], "ms", 200)
+    table.row("runs of those apps meanwhile", [runs], "")
+    table.row("CPU of wpm alone for them", [used - runs * alone], "ms")
     table.row("`list` meanwhile", lists, "ms", look)
     home.run("delete", "all")
+    home.run("start", home.puppet, "--name", "apart", "--restart-delay", "0", "--", "apart")
+    client = home.spawn("start", "/bin/false", "--name", "falls", "-i", "100")
+    table.row("crash → next run, while 100 others crash-loop", crashes_among(home, "apart", 7), "ms", crash)
+    client.wait()
+    home.clear()
+
+
+def cost_of(program, times=200):
+    """CPU time of one run of a program, its exec included, in milliseconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(times):
+        subprocess.run([program], check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000 / times
 
 
 def children_ms(pid):

@@ -197,7 +197,7 @@ def main():
         for count in (100, 500):
             crowd(home, table, times, count, execution, loops[count])
         output(home, table, times, mib, cat)
-        acts.crash_loop(home, table, 2.5 * execution + 0.2)
+        acts.crash_loop(home, table, 2.5 * execution + 0.2, 3 * execution)
         acts.churn(home, table, 300 if options.quick else 3000)
         growth(home, table, options.grow)
         pm2 = shutil.which("pm2")
