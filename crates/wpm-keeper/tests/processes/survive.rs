@@ -245,14 +245,15 @@ fn a_program_that_cannot_be_executed_changes_nothing() {
 #[test]
 fn a_daemon_that_dies_at_once_is_started_more_slowly() {
     let mut w = World::new();
-    for n in 2..6 {
+    // From the third young death on each start waits 100 ms. On a busy machine some of them do not die young,
+    // and the count begins again: how it counts is shown where there is no clock.
+    let waited = (2..100).any(|n| {
+        let start = wpm_sys::clock::monotonic_ms();
         w.replace_daemon();
         assert_eq!(w.starts, n);
-    }
-    // A third young death and all that follow wait: 100 ms, then more.
-    let start = wpm_sys::clock::monotonic_ms();
-    w.replace_daemon();
-    assert!(wpm_sys::clock::monotonic_ms() - start >= 100);
+        wpm_sys::clock::monotonic_ms() - start >= 100
+    });
+    assert!(waited);
 }
 
 #[test]
