@@ -18,7 +18,9 @@ fn a_known_app_takes_new_options_when_it_is_not_up() {
     let _again = world.puppet();
     let spec = world.run("describe web --json").ok().json()["apps"][0]["spec"].clone();
     assert_eq!(spec["max_restarts"], 3);
-    let said = world.run("start web --nice 5 --cwd /").fails(2);
+    let said = world.run("start web --nice 5 --cwd /").fails(1);
+    assert!(said.err.contains("wpm restart web"), "{}", said.err);
+    let said = world.run("restart web --nice 5 --cwd / --name other").fails(2);
     assert!(said.err.contains("cwd, nice"), "{}", said.err);
 }
 
