@@ -151,15 +151,24 @@ fn under_load(ask: impl FnMut() -> std::io::Result<String>, command: Command) {
 
 /// Asks as fast as it can while a command runs; every single request must be answered.
 #[track_caller]
-fn asked_while(mut ask: impl FnMut() -> std::io::Result<String>, mut command: Command) -> Output {
+fn asked_while(ask: impl FnMut() -> std::io::Result<String>, command: Command) -> Output {
+    let (output, asked, failed) = asked_meanwhile(ask, command);
+    assert!(asked > 20 && failed.is_empty(), "{} of {asked} failed: {failed:?}", failed.len());
+    output
+}
+
+/// Asks as fast as it can while a command runs; how often, and what failed.
+fn asked_meanwhile(
+    mut ask: impl FnMut() -> std::io::Result<String>,
+    mut command: Command,
+) -> (Output, usize, Vec<std::io::Error>) {
     let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wpm runs");
     let (mut asked, mut failed) = (0, Vec::new());
     while running.try_wait().expect("waits").is_none() {
         asked += 1;
         failed.extend(ask().err());
     }
-    assert!(asked > 20 && failed.is_empty(), "{} of {asked} failed: {failed:?}", failed.len());
-    running.wait_with_output().expect("ended")
+    (running.wait_with_output().expect("ended"), asked, failed)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::{Chapter, asked_while, different, get, installed, nginx_in_front, under_load};
+use super::{Chapter, asked_meanwhile, asked_while, different, get, installed, nginx_in_front, under_load};
 use crate::world::{kill_and_wait, ports_in_a_row};
 
 /// The last character of an answer: the number of the instance.
@@ -48,11 +48,13 @@ fn python() -> &'static Path {
 fn python_servers_take_the_socket_that_wpm_holds() {
     let chapter = Chapter::new();
     // At SIGINT gunicorn drops what it has begun; at SIGTERM it finishes.
-    let servers: [(&str, &str, &[&str]); 2] = [
-        ("gunicorn", "SIGTERM", &["--workers", "1", "app:app"]),
-        ("uvicorn", "SIGINT", &["--fd", "3", "asgi:app"]),
+    // uvicorn closes a connection that it has taken and not yet read when the signal comes: one for each
+    // instance that leaves.
+    let servers: [(&str, &str, &[&str], usize); 2] = [
+        ("gunicorn", "SIGTERM", &["--workers", "1", "app:app"], 0),
+        ("uvicorn", "SIGINT", &["--fd", "3", "asgi:app"], 4),
     ];
-    for (server, signal, args) in servers {
+    for (server, signal, args, may_fail) in servers {
         let port = ports_in_a_row(1);
         let listen = format!("127.0.0.1:{port}");
         let program = python().join(server);
@@ -62,7 +64,10 @@ fn python_servers_take_the_socket_that_wpm_holds() {
         let signal = ["--kill-signal", signal, "--kill-timeout", "20s", "--"];
         chapter.wpm(start.into_iter().chain(signal).chain(args.iter().copied()), &[]).ok();
         different(4, || instance(port));
-        under_load(|| get(port), chapter.world.command(["reload", server, "--silent"]));
+        let reload = chapter.world.command(["reload", server, "--silent"]);
+        let (output, asked, failed) = asked_meanwhile(|| get(port), reload);
+        assert!(output.status.success(), "{output:?}");
+        assert!(asked > 20 && failed.len() <= may_fail, "{server}: {} of {asked}: {failed:?}", failed.len());
         different(4, || instance(port));
         // gunicorn has a socket of its own to be controlled by: that is not what it is for.
         assert_eq!(chapter.run(&format!("pick {server}")).ok().out.trim(), listen);

@@ -40,7 +40,7 @@ pub(crate) const VERB: Verb = Verb {
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// How long the next daemon may take to come.
-const DAEMON_AWAY: Duration = Duration::from_secs(2);
+const DAEMON_AWAY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 struct Arguments {
