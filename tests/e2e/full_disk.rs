@@ -8,19 +8,24 @@ use std::process::Command;
 
 use crate::world::{Said, World, await_text, not_shown};
 
-/// A disk of this many KiB in the place of the home, taken away at the end.
-struct Disk {
+/// A disk in the place of the home, taken away at the end.
+pub(crate) struct Disk {
     home: PathBuf,
     fills: std::cell::Cell<u32>,
 }
 
 impl Disk {
+    /// One of this many KiB.
     fn new(world: &World, kib: u32) -> Option<Self> {
+        Self::mounted(world, &format!("size={kib}k,mode=700"))
+    }
+
+    /// With these options of a tmpfs.
+    pub(crate) fn mounted(world: &World, options: &str) -> Option<Self> {
         let home = world.home();
         std::fs::create_dir(&home).expect("made");
-        let options = format!("size={kib}k,mode=700");
         let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "wpm-test"]).arg(&home).output();
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "wpm-test"]).arg(&home).output();
         let output = mount.expect("mount is installed");
         if !output.status.success() {
             not_shown(&format!("no disk can be mounted: {}", String::from_utf8_lossy(&output.stderr)));

@@ -133,3 +133,17 @@ fn a_client_that_is_killed_leaves_the_whole_or_nothing() {
     assert_eq!(pid_of(&world, "__daemon"), daemon);
     world.run("delete all").ok();
 }
+
+#[test]
+fn a_home_from_which_nothing_may_be_executed_works() {
+    let world = World::new();
+    let Some(_disk) = crate::full_disk::Disk::mounted(&world, "size=8m,mode=700,noexec") else { return };
+    let puppet = world.start("rock", "", 1).remove(0);
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| *pid != puppet.pid).collect();
+    own.into_iter().for_each(crate::world::kill_and_wait);
+    assert_eq!(world.jlist()[0]["pid"], puppet.pid);
+    world.run("restart rock").ok();
+    puppet.dead();
+    assert_eq!(world.jlist()[0]["pid"], world.puppet().pid);
+    world.run("kill").ok();
+}

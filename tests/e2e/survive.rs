@@ -56,6 +56,23 @@ fn every_process_of_wpm_killed_at_once_and_the_app_is_taken_back() {
     p.dead();
 }
 
+/// Its pid and start time are enough: nothing of wpm's is open in it any more.
+#[test]
+fn an_app_that_has_closed_what_wpm_gave_it_is_taken_back() {
+    let world = World::new();
+    let line = format!("exec <&- >&- 2>&-; exec {} bare", crate::world::puppet().display());
+    world.wpm(["start", &line, "--name", "bare", "--no-wait"]).ok();
+    let puppet = world.puppet();
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| *pid != puppet.pid).collect();
+    own.into_iter().for_each(kill_and_wait);
+    let list = world.jlist();
+    assert_eq!((&list[0]["pid"], &list[0]["pm2_env"]["status"]), (&puppet.pid.into(), &"online".into()));
+    puppet.exit(0);
+    let again = world.puppet();
+    world.run("stop bare").ok();
+    again.dead();
+}
+
 /// More than are looked at one by one: those who are none of wpm's are read once.
 #[test]
 fn what_each_of_many_uses_is_shown_also_after_they_were_taken_back() {
