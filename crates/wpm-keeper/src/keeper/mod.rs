@@ -11,6 +11,7 @@ mod second;
 mod spawn;
 mod upgrade;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -33,6 +34,9 @@ const LOCK_NAME: &str = "keeper.lock";
 const PID_NAME: &str = "keeper.pid";
 /// Name of the socket on which it hears that the daemon does not answer.
 const SOCKET_NAME: &str = "keeper.sock";
+
+/// How often orphans are looked for before the keeper sees to everything else.
+const LOOKS_AT_ONCE: u32 = 4;
 
 /// One run and its shim.
 #[derive(Debug)]
@@ -154,7 +158,7 @@ impl Keeper {
 
     fn serve(&mut self) -> io::Result<()> {
         loop {
-            self.reap();
+            let more = self.reap();
             let now = clock::monotonic_ms();
             self.replace_due(now);
             if self.quitting && self.runs.is_empty() {
@@ -177,7 +181,7 @@ impl Keeper {
                 Watch::read(complaints),
             ];
             let [from_daemon, signalled, complained] =
-                poll::wait(watches, due.map(|at| at.saturating_sub(now)))?;
+                poll::wait(watches, if more { Some(0) } else { due.map(|at| at.saturating_sub(now)) })?;
             if signalled.any() {
                 self.signals.drain();
             }
@@ -279,9 +283,13 @@ impl Keeper {
         }
     }
 
-    /// Reaps every child that has ended: daemon, shims, and apps whose shim had died before.
-    fn reap(&mut self) {
+    /// Reaps children that have ended: daemon, shims, and apps whose shim had died before. Whether there may
+    /// be more: a family that forks without end must not keep its next shim from being started.
+    fn reap(&mut self) -> bool {
         let mut pages = None;
+        // Who had ended when it was last looked for orphans: what they have left was seen then.
+        let mut looked = BTreeSet::new();
+        let mut looks = 0;
         while let Children::Ended(ended) = process::look_at_children() {
             if self.daemon.is(ended.pid) {
                 process::reap(ended.pid);
@@ -294,7 +302,14 @@ impl Keeper {
             if shim.is_none() || ended.end != End::Code(0) {
                 let pages = pages.get_or_insert_with(|| Pages::of(&self.runs));
                 // Before its end is seen: who waits for the last one must know them all.
-                self.note_orphans(pages, ended.pid);
+                self.note_lost_shim(pages, ended.pid);
+                if !looked.remove(&ended.pid) {
+                    if looks == LOOKS_AT_ONCE {
+                        return true;
+                    }
+                    looks += 1;
+                    looked = self.note_orphans(pages, ended.pid);
+                }
                 if shim.is_none() {
                     self.note_end_of_app(pages, &ended);
                 }
@@ -304,6 +319,7 @@ impl Keeper {
                 self.shim_ended(at, &ended);
             }
         }
+        false
     }
 
     /// If it was the main process of an app: puts its status where the shim finds it, before the

@@ -5,6 +5,8 @@
 //! end, before the dead one is reaped. Invariant: a process is given to a run only where it can be no
 //! other's; one that could be of two is left alone.
 
+use std::collections::BTreeSet;
+
 use wpm_sys::process;
 use wpm_sys::procfs;
 use wpm_sys::slot::{ORPHANED, SlotMap};
@@ -14,25 +16,47 @@ use wpm_sys::start::{RUN_VARIABLE, run_mark};
 use super::pages::Pages;
 use super::{Keeper, Run};
 
+/// How often the list of children is read for one end, at most.
+const LOOKS: u32 = 8;
+
+/// Whether a child runs still: one that is not reaped yet does not.
+fn lives(pid: i32) -> bool {
+    procfs::stat(pid).is_some_and(|s| !s.is_zombie())
+}
+
 impl Keeper {
-    /// Sees to those who have lost their parent by the end of `ended`, a child that is not reaped yet.
-    pub(super) fn note_orphans(&self, pages: &Pages, ended: i32) {
+    /// Notes that a run has lost its shim, where `ended` was one.
+    pub(super) fn note_lost_shim(&self, pages: &Pages, ended: i32) {
         if let Some(slot) = self.runs.iter().find(|r| r.shim == ended).and_then(|run| pages.get(run)) {
             slot.set(ORPHANED, true);
         }
-        for pid in self.strangers(pages, ended) {
+    }
+
+    /// Sees to those who have lost their parent by the end of `ended`, a child that is not reaped yet, or of
+    /// any other that has ended by now. Gives all those: each is one look less.
+    pub(super) fn note_orphans(&self, pages: &Pages, ended: i32) -> BTreeSet<i32> {
+        let mut children = Vec::new();
+        procfs::children(process::own_pid(), &mut children);
+        let mut gone: BTreeSet<i32> = children.into_iter().filter(|pid| !lives(*pid)).collect();
+        let _ = gone.insert(ended);
+        for pid in self.strangers(pages, &gone) {
             let slot = self.owner(pages, pid).and_then(|run| pages.get(run));
             if let Some((slot, start_time)) = slot.zip(procfs::start_time(pid)) {
                 slot.add_orphan(pid, start_time);
             }
         }
+        gone
     }
 
-    /// Children of the keeper that are known to no run.
-    fn strangers(&self, pages: &Pages, ended: i32) -> Vec<i32> {
-        // The list of a process whose children end meanwhile may lack one: look until it is complete.
+    /// Living children of the keeper that are known to no run.
+    fn strangers(&self, pages: &Pages, gone: &BTreeSet<i32>) -> Vec<i32> {
+        // The list of a process whose children end meanwhile may lack one: look until it is complete. It never
+        // is where a family forks without end; the next of its ends is another look.
         let (mut children, mut before) = (Vec::new(), usize::MAX);
-        while children.len() != before {
+        for _ in 0..LOOKS {
+            if children.len() == before {
+                break;
+            }
             before = children.len();
             procfs::children(process::own_pid(), &mut children);
             children.sort_unstable();
@@ -42,8 +66,10 @@ impl Keeper {
             let known = |slot: &SlotMap| slot.pid() == pid || slot.orphans().any(|(orphan, _)| orphan == pid);
             run.shim == pid || pages.is(run, known)
         };
+        // One that has ended is nobody's any more; its status is noted when it is reaped.
         children.retain(|pid| {
-            *pid != ended && !self.daemon.is(*pid) && !self.runs.iter().any(|r| is_of(r, *pid))
+            let known = || self.daemon.is(*pid) || self.runs.iter().any(|r| is_of(r, *pid));
+            !gone.contains(pid) && !known() && lives(*pid)
         });
         children
     }
