@@ -22,6 +22,7 @@ use wpm_sys::contract::{End, HANDOVER, MAX_RECORD, Thing, ToKeeper};
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
+use wpm_sys::slot::ORPHANED;
 use wpm_sys::{clock, exec, limits, lock, memory, parting, peer, record, start, unit};
 
 use crate::wires::{PARKED, Unmapped, Wires};
@@ -301,8 +302,10 @@ impl Keeper {
             // A shim that goes by itself leaves nobody behind.
             if shim.is_none() || ended.end != End::Code(0) {
                 let pages = pages.get_or_insert_with(|| Pages::of(&self.runs));
+                if let Some(slot) = shim.and_then(|at| self.runs.get(at)).and_then(|run| pages.get(run)) {
+                    slot.set(ORPHANED, true);
+                }
                 // Before its end is seen: who waits for the last one must know them all.
-                self.note_lost_shim(pages, ended.pid);
                 if !looked.remove(&ended.pid) {
                     if looks == LOOKS_AT_ONCE {
                         return true;

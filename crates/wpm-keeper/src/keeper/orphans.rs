@@ -25,13 +25,6 @@ fn lives(pid: i32) -> bool {
 }
 
 impl Keeper {
-    /// Notes that a run has lost its shim, where `ended` was one.
-    pub(super) fn note_lost_shim(&self, pages: &Pages, ended: i32) {
-        if let Some(slot) = self.runs.iter().find(|r| r.shim == ended).and_then(|run| pages.get(run)) {
-            slot.set(ORPHANED, true);
-        }
-    }
-
     /// Sees to those who have lost their parent by the end of `ended`, a child that is not reaped yet, or of
     /// any other that has ended by now. Gives all those: each is one look less.
     pub(super) fn note_orphans(&self, pages: &Pages, ended: i32) -> BTreeSet<i32> {
