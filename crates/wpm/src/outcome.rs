@@ -193,10 +193,6 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     if up > 0 || died + unspawned + unready > 0 {
         parts.push(of_total(up, "up"));
     }
-    let gaps = count(|outcome| matches!(outcome, Outcome::Restarted { .. }));
-    if gaps > 0 {
-        parts.push(format!("{gaps} with a gap, as two runs of it cannot overlap"));
-    }
     let finished = count(|outcome| matches!(outcome, Outcome::Finished { .. }));
     if finished > 0 {
         parts.push(of_total(finished, "finished"));
@@ -237,10 +233,14 @@ fn summary(app: &str, outcomes: &[&InstanceOutcome], words: Words, took: &str) -
     let name = paint(style::BOLD, &escape::clean(app));
     let text = parts.join(", ");
     let time = if done == total || on_clock.is_some() { String::new() } else { format!(" in {took}") };
+    let gaps = match count(|outcome| matches!(outcome, Outcome::Restarted { .. })) {
+        0 => String::new(),
+        gaps => format!("; {gaps} with a gap, as two runs of it cannot overlap"),
+    };
     if good {
-        format!("{name}: {}{time}", paint(style::GOOD, &text))
+        format!("{name}: {}{time}{gaps}", paint(style::GOOD, &text))
     } else {
-        format!("{name}: {text}{time}")
+        format!("{name}: {text}{time}{gaps}")
     }
 }
 

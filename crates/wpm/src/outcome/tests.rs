@@ -24,6 +24,8 @@ fn said(outcomes: &[InstanceOutcome]) -> String {
 fn good_outcomes_are_one_line() {
     let up = |index| of(index, Outcome::Up { pid: 1 });
     assert_eq!(said(&[up(0), up(1)]), "web: 2/2 up in 0.4s");
+    let gap = "web: 2/2 up in 0.4s; 1 with a gap, as two runs of it cannot overlap";
+    assert_eq!(said(&[up(0), of(1, Outcome::Restarted { pid: 2 })]), gap);
     assert_eq!(said(&[of(0, Outcome::Down)]), "web: 1/1 stopped in 0.4s");
     let finished = |index| of(index, Outcome::Finished { exit: SavedExit::Code(0), after_ms: 3 });
     assert_eq!(said(&[finished(0)]), "web: 1/1 finished in 0.4s");
