@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clients::{limited, typed};
 use crate::own::{self, Role};
+use crate::strace::{Blow, Scope, Strace};
 use crate::world::{World, await_text};
 
 fn send(pid: i32, signal: Signal) {
@@ -130,4 +131,21 @@ fn a_stopped_shim_that_is_killed_is_replaced_by_one_that_ends_the_app() {
     send(shim, Signal::KILL);
     p.dead();
     world.run("stop rock").ok();
+}
+
+#[test]
+fn a_keeper_that_is_behind_hears_the_last_word_of_a_daemon_that_has_ended() {
+    let world = World::new();
+    let p = world.start("rock", "", 1).remove(0);
+    let keeper = Scope::Process(the(&world, Role::Keeper));
+    // It is about to look who has ended, and finds the shim and the daemon when it does.
+    let Some(strace) = Strace::attach(&world, keeper, "waitid", Some((Blow::Late, 1))) else {
+        println!("not run, the kernel lets nobody trace here");
+        return;
+    };
+    let said = said(&world, "kill");
+    assert!(said.contains("the daemon has ended"), "{said}{}", world.log());
+    let (_, late) = strace.detach();
+    assert!(late);
+    p.dead();
 }

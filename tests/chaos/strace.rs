@@ -51,6 +51,8 @@ pub(crate) enum Blow {
     Kill,
     /// The call fails for lack of space.
     NoSpace,
+    /// The call is made a second later.
+    Late,
 }
 
 /// Who is watched.
@@ -118,6 +120,7 @@ impl Strace {
             let what = match blow {
                 Blow::Kill => "signal=KILL",
                 Blow::NoSpace => "error=ENOSPC",
+                Blow::Late => "delay_enter=1s",
             };
             let _ = command.args(["-e", &format!("inject={calls}:{what}:when={at}")]);
         }
@@ -175,7 +178,8 @@ impl Strace {
             let so_far = most.entry(kind).or_default();
             *so_far = count.max(*so_far);
         }
-        (most, stuck || text.contains("(INJECTED)") || text.contains(KILLED))
+        let struck = ["(INJECTED)", "(DELAYED)", KILLED].iter().any(|mark| text.contains(mark));
+        (most, stuck || struck)
     }
 }
 

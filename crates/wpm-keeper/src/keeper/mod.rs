@@ -294,6 +294,8 @@ impl Keeper {
         while let Children::Ended(ended) = process::look_at_children() {
             if self.daemon.is(ended.pid) {
                 process::reap(ended.pid);
+                // What it said last may be that everybody quits: a new daemon would be one too many.
+                self.listen();
                 let done = self.quitting && ended.end == End::Code(0);
                 self.daemon.died(clock::monotonic_ms(), ended.end, done);
                 continue;
