@@ -56,6 +56,31 @@ fn every_process_of_wpm_killed_at_once_and_the_app_is_taken_back() {
     p.dead();
 }
 
+/// Its journal was written anew meanwhile, with what is needed of it.
+#[test]
+fn a_daemon_that_is_killed_after_many_restarts_is_followed_by_one_that_knows_them_all() {
+    let world = World::new();
+    let command = ["start", "/bin/sleep", "--name", "many", "-i", "40", "--start-check", "0", "--", "1000"];
+    world.wpm(command).ok();
+    // Half a mebibyte of lines.
+    for _ in 0..30 {
+        world.run("restart many").ok();
+    }
+    let length = world.read("run/journal").len();
+    assert!(length < 300_000, "{length}");
+    let facts = |world: &World| -> Vec<(i64, u64)> {
+        let list = world.jlist();
+        let fact = |entry: &serde_json::Value| {
+            (entry["pid"].as_i64().unwrap_or(0), entry["pm2_env"]["restart_time"].as_u64().unwrap_or(0))
+        };
+        list.iter().map(fact).collect()
+    };
+    let before = facts(&world);
+    assert!(before.len() == 40 && before.iter().all(|(pid, restarts)| *pid > 0 && *restarts == 30));
+    kill_and_wait(pid_of(&world, "__daemon"));
+    assert_eq!(facts(&world), before);
+}
+
 /// Its pid and start time are enough: nothing of wpm's is open in it any more.
 #[test]
 fn an_app_that_has_closed_what_wpm_gave_it_is_taken_back() {

@@ -192,6 +192,11 @@ impl Daemon {
     pub(crate) fn journal(&mut self, fact: &crate::journal::Fact, after: After) {
         let token = self.token(after);
         self.store.write(Job::Journal { lines: crate::journal::line(fact), token });
+        let (core, runs) = (&self.core, &self.runs);
+        self.store.shorten_journal(|| crate::journal::Needed {
+            runs: runs.keys().map(|run| run.0).collect(),
+            instances: core.instances().map(|instance| instance.id.0).collect(),
+        });
     }
 
     /// Hands a whole state to the store.

@@ -4,10 +4,15 @@
 //! cut the processes that it speaks of are gone anyway. A line is believed only if its checksum
 //! holds; reading stops at the first that does not, and the writer goes on after the last good one.
 
+mod shorten;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use wpm_proto::home::Home;
 use wpm_proto::state::{SavedDesire, SavedExit};
+
+pub(crate) use shorten::{Needed, accounted, ended, open, shorten};
 
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +80,17 @@ pub(crate) fn line(fact: &Fact) -> String {
     format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
 }
 
+/// Puts this text in the place of the journal. Who has the old one open goes on with that.
+///
+/// # Errors
+/// What the disk says; the old one is as it was.
+pub(crate) fn replace(home: &Home, text: impl AsRef<[u8]>) -> std::io::Result<()> {
+    let path = home.journal();
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(fresh, path)
+}
+
 /// Reads facts up to the first bad line; gives the length in bytes of what is good.
 pub(crate) fn read(bytes: &[u8]) -> (Vec<Fact>, usize) {
     let mut facts = Vec::new();
@@ -135,19 +151,20 @@ pub(crate) fn summarise(facts: &[Fact]) -> Summary {
             Fact::Start { run, instance, pid, start_time } => {
                 s.last_run = s.last_run.max(*run);
                 let process = Some((*pid, *start_time));
-                match s.open.iter_mut().find(|o| o.run == *run) {
+                match s.open.iter_mut().rfind(|o| o.run == *run) {
                     Some(open) => open.process = process,
                     None => s.open.push(OpenRun { run: *run, instance: *instance, process, launched: None }),
                 }
             }
             Fact::Launched { run, boot_ms, wall_ms } => {
-                if let Some(open) = s.open.iter_mut().find(|o| o.run == *run) {
+                if let Some(open) = s.open.iter_mut().rfind(|o| o.run == *run) {
                     open.launched = Some((*boot_ms, *wall_ms));
                 }
             }
             Fact::End { run, account } => {
+                s.last_run = s.last_run.max(*run);
                 s.ended.insert(*run);
-                if let Some(at) = s.open.iter().position(|o| o.run == *run) {
+                if let Some(at) = s.open.iter().rposition(|o| o.run == *run) {
                     let open = s.open.remove(at);
                     if let Some(account) = account {
                         s.accounts.insert(open.instance, (*run, *account));

@@ -29,6 +29,7 @@ mod log_files;
 mod memory;
 mod notes;
 mod notify;
+mod own_log;
 mod probe;
 mod recover;
 mod refusals;
@@ -75,7 +76,7 @@ pub fn daemon_main(home: &Path) -> ExitCode {
         )
         .with_ansi(false)
         .with_target(false)
-        .with_writer(std::io::stderr)
+        .with_writer(own_log::OwnLog::of(&Home::new(home)))
         .init();
     let runtime =
         match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build() {

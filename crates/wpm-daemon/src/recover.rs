@@ -207,27 +207,16 @@ pub(crate) fn account_of(i: &SavedInstance, generation: u64) -> Account {
 /// Writes a journal that holds only what is open.
 fn compact(home: &Home, boot_id: &str, live: &[Live], accounts: &Accounts) -> std::io::Result<()> {
     let mut text = journal::line(&Fact::Boot { id: boot_id.to_owned() });
-    for l in live.iter().filter(|l| l.over) {
-        text.push_str(&journal::line(&Fact::End { run: l.run, account: None }));
-    }
-    for (instance, (run, account)) in accounts {
-        text.push_str(&journal::line(&Fact::Asked { run: *run, instance: *instance }));
-        text.push_str(&journal::line(&Fact::End { run: *run, account: Some(*account) }));
-    }
-    for l in live.iter().filter(|l| !l.over) {
-        text.push_str(&journal::line(&Fact::Asked { run: l.run, instance: l.instance }));
-        if let Some((pid, start_time)) = l.process {
-            let start = Fact::Start { run: l.run, instance: l.instance, pid, start_time };
-            text.push_str(&journal::line(&start));
-        }
-        if let Some((boot_ms, wall_ms)) = l.launched {
-            text.push_str(&journal::line(&Fact::Launched { run: l.run, boot_ms, wall_ms }));
-        }
-    }
-    let path = home.journal();
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, text)?;
-    std::fs::rename(fresh, path)
+    text.extend(live.iter().filter(|l| l.over).map(|l| journal::ended(l.run)));
+    text.extend(accounts.iter().map(|(instance, (run, it))| journal::accounted(*run, *instance, *it)));
+    let open = live.iter().filter(|l| !l.over).map(|l| OpenRun {
+        run: l.run,
+        instance: l.instance,
+        process: l.process,
+        launched: l.launched,
+    });
+    text.extend(open.map(|run| journal::open(&run)));
+    journal::replace(home, text)
 }
 
 /// Cuts the journal off behind what is good of it.

@@ -15,12 +15,17 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::UnboundedSender;
 use wpm_proto::home::Home;
 
+use crate::journal::{self, Needed};
 use crate::state_file;
 
 /// Room that is held for the journal, for gates wait for it; and how little of it is left when more is
 /// asked for. In bytes.
 const JOURNAL_ROOM: u64 = 64 * 1024;
 const JOURNAL_LEAST: u64 = 16 * 1024;
+/// Bytes of journal lines after which it is worth to write a shorter one, and as many more for each instance:
+/// what is needed of a journal is shorter than that.
+const JOURNAL_LONG: usize = 256 * 1024;
+const JOURNAL_EACH: usize = 512;
 
 /// Which file a state goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub(crate) enum Job {
     Small { path: PathBuf, content: Vec<u8> },
     /// The journal's file was taken away: makes it again with all that it held.
     Renew,
+    /// The journal is long: writes it anew, with what is needed of it.
+    Shorten(Needed),
 }
 
 /// What was written.
@@ -65,6 +72,9 @@ pub(crate) struct Store {
     jobs: Vec<Job>,
     to: Sender<Vec<Job>>,
     thread: JoinHandle<()>,
+    /// Bytes of lines since the journal was short, and how many make it long.
+    journaled: usize,
+    long: usize,
 }
 
 impl Store {
@@ -81,7 +91,7 @@ impl Store {
                 let journal_room = reserve_ahead(&journal, end);
                 Writer { home, journal, journal_room, written }.run(&from);
             })?;
-        Ok(Self { jobs: Vec::new(), to, thread })
+        Ok(Self { jobs: Vec::new(), to, thread, journaled: 0, long: JOURNAL_LONG })
     }
 
     /// Waits until everything that was to be written is written.
@@ -94,7 +104,20 @@ impl Store {
 
     /// Has something written, once it is sent.
     pub(crate) fn write(&mut self, what: Job) {
+        if let Job::Journal { lines, .. } = &what {
+            self.journaled += lines.len();
+        }
         self.jobs.push(what);
+    }
+
+    /// Has the journal written anew if it has become long.
+    pub(crate) fn shorten_journal(&mut self, needed: impl FnOnce() -> Needed) {
+        if self.journaled > self.long {
+            let needed = needed();
+            self.journaled = 0;
+            self.long = JOURNAL_LONG + JOURNAL_EACH * needed.instances.len();
+            self.write(Job::Shorten(needed));
+        }
     }
 
     /// Hands everything over that is to be written.
@@ -116,6 +139,15 @@ fn reserve_ahead(journal: &File, end: u64) -> u64 {
     rustix::fs::fallocate(journal, keep, end, JOURNAL_ROOM).map_or(0, |()| end + JOURNAL_ROOM)
 }
 
+/// What is needed of a journal. One that is not good to its end is left as it is, for somebody to look at.
+fn shortened(text: &[u8], needed: &Needed) -> io::Result<Vec<u8>> {
+    let (facts, good) = journal::read(text);
+    if good < text.len() {
+        return Err(io::Error::other(format!("it is good up to byte {good} of {}", text.len())));
+    }
+    Ok(journal::shorten(&journal::summarise(&facts), needed).into_bytes())
+}
+
 struct Writer {
     home: Home,
     journal: File,
@@ -131,7 +163,12 @@ impl Writer {
             let mut files: Vec<(Target, Vec<u8>, Vec<u64>)> = Vec::new();
             for item in first.into_iter().chain(from.try_iter().flatten()) {
                 match item {
-                    Job::Renew => self.renew(),
+                    Job::Renew => self.renew(Ok),
+                    Job::Shorten(needed) => {
+                        // What it was decided after is in the journal first.
+                        self.append(&mut lines, &mut line_tokens);
+                        self.renew(|text| shortened(&text, &needed));
+                    }
                     Job::Journal { lines: more, token } => {
                         lines.push_str(&more);
                         line_tokens.push(token);
@@ -154,10 +191,7 @@ impl Writer {
                 }
             }
             // The journal first: gates wait for it.
-            if !line_tokens.is_empty() {
-                let error = self.append(lines.as_bytes()).err();
-                self.tell(line_tokens, error.as_ref(), "writing the run journal", None);
-            }
+            self.append(&mut lines, &mut line_tokens);
             for (target, content, tokens) in files {
                 let (path, backup) = match target {
                     Target::State => (self.home.state(), self.home.state_backup()),
@@ -175,25 +209,32 @@ impl Writer {
         }
     }
 
-    fn renew(&mut self) {
+    /// Makes the journal again, with what `change` leaves of it.
+    fn renew(&mut self, change: impl FnOnce(Vec<u8>) -> io::Result<Vec<u8>>) {
         let again = || {
             let mut text = Vec::new();
             let mut old = &self.journal;
             old.rewind()?;
             let _ = old.read_to_end(&mut text)?;
-            let path = self.home.journal();
-            let fresh = path.with_extension("new");
-            std::fs::write(&fresh, text)?;
-            std::fs::rename(&fresh, &path)?;
+            journal::replace(&self.home, change(text)?)?;
             open_journal(&self.home)
         };
         match again() {
             Ok(journal) => (self.journal, self.journal_room) = (journal, 0),
-            Err(error) => tracing::error!(%error, "the run journal cannot be made again"),
+            Err(error) => tracing::error!(%error, "the run journal cannot be written anew"),
         }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes the lines that have come together, and says so.
+    fn append(&mut self, lines: &mut String, tokens: &mut Vec<u64>) {
+        if !tokens.is_empty() {
+            let error = self.append_bytes(lines.as_bytes()).err();
+            self.tell(std::mem::take(tokens), error.as_ref(), "writing the run journal", None);
+            lines.clear();
+        }
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         let before = self.journal.metadata()?.len();
         if let Err(e) = self.journal.write_all(bytes) {
             drop(self.journal.set_len(before));
@@ -214,5 +255,50 @@ impl Writer {
         let (durable, reserved) = (reserved.is_some(), reserved.unwrap_or(true));
         // The loop is gone only when the process ends.
         drop(self.written.send(Written { tokens, error, durable, reserved }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Fact, line, read, summarise};
+
+    #[test]
+    fn a_journal_does_not_grow_with_what_has_happened() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = Home::new(dir.path());
+        std::fs::create_dir(home.run()).expect("created");
+        let (to, mut written) = tokio::sync::mpsc::unbounded_channel();
+        let mut store = Store::start(home.clone(), to).expect("started");
+        let mut lines = 0;
+        let mut say = |store: &mut Store, fact: &Fact| {
+            lines += 1;
+            store.write(Job::Journal { lines: line(fact), token: lines });
+            let needed = || Needed { runs: [1, 9000].into(), instances: [0].into() };
+            store.shorten_journal(needed);
+            if lines % 100 == 0 {
+                store.send();
+            }
+        };
+        say(&mut store, &Fact::Boot { id: "b".into() });
+        for run in 1..=9000 {
+            say(&mut store, &Fact::Asked { run, instance: 0 });
+            if run != 17 {
+                say(&mut store, &Fact::End { run, account: None });
+            }
+        }
+        store.finish();
+        let text = std::fs::read(home.journal()).expect("there");
+        assert!(text.len() < 2 * JOURNAL_LONG, "{}", text.len());
+        let (facts, good) = read(&text);
+        let summary = summarise(&facts);
+        assert_eq!((good, summary.last_run), (text.len(), 9000));
+        assert_eq!(summary.open.iter().map(|open| open.run).collect::<Vec<_>>(), [17]);
+        assert!([1, 9000].iter().all(|run| summary.ended.contains(run)), "their shims may be there");
+        let tokens: Vec<u64> = std::iter::from_fn(|| written.try_recv().ok())
+            .inspect(|done| assert_eq!(done.error, None))
+            .flat_map(|done| done.tokens)
+            .collect();
+        assert_eq!(tokens, (1..=lines).collect::<Vec<_>>(), "each is told of once, in order");
     }
 }

@@ -57,6 +57,10 @@ impl Home {
     pub fn daemon_log(&self) -> PathBuf {
         self.0.join("daemon.log")
     }
+    /// What that held before it became long.
+    pub fn earlier_daemon_log(&self) -> PathBuf {
+        self.0.join("daemon.log.1")
+    }
     /// Desired state, durable at each command.
     pub fn state(&self) -> PathBuf {
         self.0.join("state.json")
