@@ -49,6 +49,11 @@ impl Target {
         (&mut self.log, &mut self.ledger)
     }
 
+    /// Whether its ledger was ever looked at.
+    pub(super) fn is_used(&self) -> bool {
+        self.ledger.is_open()
+    }
+
     /// Whether the file ends in the middle of a line.
     pub(super) fn is_mid_line(&mut self) -> bool {
         let generation = self.log.generation();

@@ -56,6 +56,8 @@ pub(crate) struct Pump {
     keep: Keep,
     targets: Vec<Target>,
     lanes: [Option<Lane>; 2],
+    /// Whether this is the first shim of the run.
+    fresh: bool,
     /// When something that was asked for is tried again.
     serve_at: Option<u64>,
     /// A batch on its way, kept for the next one.
@@ -110,6 +112,7 @@ impl Pump {
             keep,
             targets,
             lanes,
+            fresh,
             serve_at: None,
             buffers: Buffers::default(),
             heaped: false,
@@ -233,7 +236,8 @@ impl Pump {
 
     /// Takes away what only this run's recovery would need.
     pub(crate) fn forget(&mut self, wires: &Wires) {
-        for target in &mut self.targets {
+        // Nobody can have noted anything of a run of which nothing was appended.
+        for target in self.targets.iter_mut().filter(|t| !self.fresh || t.is_used()) {
             target.parts().1.forget(wires.run.0);
         }
         self.lanes.iter_mut().flatten().for_each(Lane::forget);

@@ -104,6 +104,11 @@ impl Ledger {
         self.log == hash(log)
     }
 
+    /// Whether its file is open: it is from the first lock on.
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
     fn open(&mut self) -> io::Result<&File> {
         if self.file.is_none() {
             let open = || {
