@@ -4,12 +4,15 @@
 //! removed. Groups are an addition: that a tree is gone is proved without them. Invariant: nothing is
 //! made in a group that its owner has not marked as delegated, and only groups of runs are removed.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
+use crate::lodging::Room;
 use crate::procfs;
 use crate::slot::Slot;
 
@@ -141,12 +144,9 @@ impl Group {
         settings.iter().try_for_each(|(file, value)| write(&self.0.join(OsStr::from_bytes(file)), value))
     }
 
-    /// Puts this process into it.
-    ///
-    /// # Errors
-    /// When it is not there or may not be entered.
-    pub fn enter(&self) -> io::Result<()> {
-        write(&self.0.join("cgroup.procs"), b"0")
+    /// Where a process puts itself into it, laid out for [`enter`].
+    pub(crate) fn door(&self, room: &mut Room) -> io::Result<&'static CStr> {
+        room.text([self.0.as_os_str().as_bytes(), b"/cgroup.procs"])
     }
 
     /// Kills everything in it and below, at once. Before Linux 5.14 nothing happens.
@@ -181,6 +181,16 @@ impl Group {
             drop(fs::remove_dir(folder));
         }
     }
+}
+
+/// Puts this process into the group of this door. Async-signal-safe, and leaves `errno` alone.
+///
+/// # Errors
+/// When the group is not there or may not be entered.
+pub(crate) fn enter(door: &CStr) -> io::Result<()> {
+    let open = || rustix::fs::open(door, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let door = rustix::io::retry_on_intr(open)?;
+    Ok(rustix::io::retry_on_intr(|| rustix::io::write(&door, b"0")).map(drop)?)
 }
 
 fn subgroups(folder: &Path) -> Vec<PathBuf> {
@@ -305,7 +315,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(!is_delegated(dir.path()));
         let group = Group(dir.path().join("none"));
-        assert!(group.enter().is_err() && group.out_of_memory() == 0);
+        let mut room = Room::new(4096).unwrap();
+        assert!(enter(group.door(&mut room).unwrap()).is_err() && group.out_of_memory() == 0);
         group.kill();
         assert!(!dir.path().join("none").exists());
     }

@@ -60,7 +60,7 @@ impl Writer {
 }
 
 /// Takes values from a record in the order in which they were appended.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 unsafe extern "C" {
@@ -80,13 +81,72 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Puts descriptor `from` at number `to`, open across exec. Async-signal-safe.
+/// Puts descriptor `from` at number `to`, open across exec. Async-signal-safe, and leaves `errno` alone.
+///
+/// # Errors
+/// When `from` is not open, or `to` is beyond the limit.
 pub fn put(from: RawFd, to: RawFd) -> io::Result<()> {
-    if from == to {
-        return set_cloexec(to, false);
+    if from < 0 || to < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-    // SAFETY: dup2 touches no memory; whoever calls this is about to exec.
-    if unsafe { libc::dup2(from, to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: a number that is not -1, used for this one call; whether it is open is for the kernel to say.
+    let source = unsafe { BorrowedFd::borrow_raw(from) };
+    if from == to {
+        return Ok(rustix::io::fcntl_setfd(source, rustix::io::FdFlags::empty())?);
+    }
+    // SAFETY: not -1, and never closed by this: whoever calls is about to exec, and owns all numbers.
+    let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(to) });
+    Ok(rustix::io::dup2(source, &mut place)?)
+}
+
+/// Whether [`execve`] leaves `errno` alone.
+pub(crate) const IS_BARE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+/// The bare call: returns the error number, if at all, and on most processors without writing it to `errno`.
+///
+/// # Safety
+/// Both arrays end with a null pointer and hold pointers to strings that end with a zero.
+pub(crate) unsafe fn execve(path: &CStr, argv: *const *const c_char, envp: *const *const c_char) -> i32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let result: isize;
+        // SAFETY: the kernel reads what the caller vouches for, and changes but these three registers.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                inlateout("rax") libc::SYS_execve as isize => result,
+                in("rdi") path.as_ptr(),
+                in("rsi") argv,
+                in("rdx") envp,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack),
+            );
+        }
+        i32::try_from(-result).unwrap_or(libc::EINVAL)
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let result: isize;
+        // SAFETY: the kernel reads what the caller vouches for, and changes but the first register.
+        unsafe {
+            std::arch::asm!(
+                "svc 0",
+                in("x8") libc::SYS_execve as isize,
+                inlateout("x0") path.as_ptr() => result,
+                in("x1") argv,
+                in("x2") envp,
+                options(nostack),
+            );
+        }
+        i32::try_from(-result).unwrap_or(libc::EINVAL)
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        // SAFETY: as the caller vouches.
+        unsafe { libc::execve(path.as_ptr(), argv, envp) };
+        io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
+    }
 }
 
 /// Has what this process says, on both streams, go to this file. Where that fails it goes on as before.

@@ -188,16 +188,28 @@ impl Launch {
     /// # Errors
     /// When it is of another layout.
     pub fn decode_frame(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Self::decode_with(bytes, |r| {
-            let n = r.u32()?;
-            (0..n).try_for_each(|_| r.bytes().map(drop))?;
-            Ok(Vec::new())
-        })
+        Self::decode_parts(bytes).map(|(frame, _)| frame)
     }
 
-    fn decode_with(
-        bytes: &[u8],
-        list: impl Fn(&mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError>,
+    /// Decodes a description and leaves the greatest part, arguments and environment, where it lies.
+    ///
+    /// # Errors
+    /// When it is of another layout.
+    pub fn decode_parts(bytes: &[u8]) -> Result<(Self, Words<'_>), DecodeError> {
+        let (mut words, mut more) = (Words::default(), false);
+        let frame = Self::decode_with(bytes, |r| {
+            let list = Strings::take(r)?;
+            // Arguments come first.
+            *if more { &mut words.env } else { &mut words.args } = list;
+            more = true;
+            Ok(Vec::new())
+        })?;
+        Ok((frame, words))
+    }
+
+    fn decode_with<'a>(
+        bytes: &'a [u8],
+        mut list: impl FnMut(&mut Reader<'a>) -> Result<Vec<Vec<u8>>, DecodeError>,
     ) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let layout = layout(&mut r)?;
@@ -256,6 +268,48 @@ impl Launch {
         r.end(launch)
     }
 }
+
+/// Arguments and environment, as they lie in a description.
+#[derive(Debug, Clone, Default)]
+pub struct Words<'a> {
+    /// The arguments.
+    pub args: Strings<'a>,
+    /// The environment.
+    pub env: Strings<'a>,
+}
+
+/// A list of strings as it lies in a description.
+#[derive(Debug, Clone, Default)]
+pub struct Strings<'a> {
+    left: u32,
+    at: Reader<'a>,
+}
+
+impl<'a> Strings<'a> {
+    fn take(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let left = r.u32()?;
+        let at = r.clone();
+        (0..left).try_for_each(|_| r.bytes().map(drop))?;
+        Ok(Self { left, at })
+    }
+}
+
+impl<'a> Iterator for Strings<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        // All of them were there when the list was made.
+        self.at.bytes().ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.left).unwrap_or(0);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Strings<'_> {}
 
 fn layout(r: &mut Reader<'_>) -> Result<u32, DecodeError> {
     Some(r.u32()?).filter(|layout| [WITHOUT_GROUP, LAYOUT].contains(layout)).ok_or(DecodeError)
@@ -372,6 +426,10 @@ mod tests {
         assert_eq!(facts, Outline { out: true, err: false, merged: false, ipc: true });
         let frame = Launch { args: vec![], env: vec![], ..launch.clone() };
         assert_eq!(Launch::decode_frame(&bytes), Ok(frame));
+        let words = Launch::decode_parts(&bytes).unwrap().1;
+        assert_eq!((words.args.len(), words.env.len()), (3, 1));
+        let whole = |list: Strings<'_>| list.map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!((whole(words.args), whole(words.env)), (launch.args.clone(), launch.env.clone()));
         assert_eq!(Launch::decode(&bytes), Ok(launch));
         for cut in 0..bytes.len() {
             assert!(Launch::decode(&bytes[..cut]).is_err());

@@ -16,6 +16,7 @@ pub mod launch;
 pub mod limits;
 pub mod listener;
 pub mod lock;
+pub mod lodging;
 pub mod memfd;
 pub mod memory;
 pub mod parting;

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit};
+
 use crate::launch::Limit;
 
 /// `RLIMIT_NOFILE` as [`Limit::resource`] counts.
@@ -35,25 +37,44 @@ pub fn number(word: &str) -> Option<u32> {
 /// # Errors
 /// When there is no such limit.
 pub fn get(resource: u32) -> io::Result<Limit> {
-    let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure is writable for the call.
-    if unsafe { libc::prlimit64(0, resource as _, std::ptr::null(), &raw mut now) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(Limit { resource, soft: now.rlim_cur, hard: now.rlim_max })
+    let now = rustix::process::getrlimit(known(resource)?);
+    let [soft, hard] = [now.current, now.maximum].map(|limit| limit.unwrap_or(u64::MAX));
+    Ok(Limit { resource, soft, hard })
 }
 
-/// Sets a limit of this process. Async-signal-safe.
+/// Sets a limit of this process. Async-signal-safe, and leaves `errno` alone.
 ///
 /// # Errors
 /// When it may not be raised.
 pub fn set(limit: Limit) -> io::Result<()> {
-    let new = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
-    // SAFETY: the structure is valid for the call.
-    if unsafe { libc::prlimit64(0, limit.resource as _, &raw const new, std::ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    let finite = |limit: u64| Some(limit).filter(|limit| *limit != u64::MAX);
+    let new = Rlimit { current: finite(limit.soft), maximum: finite(limit.hard) };
+    Ok(rustix::process::setrlimit(known(limit.resource)?, new)?)
+}
+
+/// All limits that there are.
+const ALL: [Resource; 16] = [
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Rss,
+    Resource::Nproc,
+    Resource::Nofile,
+    Resource::Memlock,
+    Resource::As,
+    Resource::Locks,
+    Resource::Sigpending,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Rtprio,
+    Resource::Rttime,
+];
+
+fn known(resource: u32) -> io::Result<Resource> {
+    let found = ALL.into_iter().find(|known| *known as u32 == resource);
+    found.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 /// Raises the soft limit of open descriptors to the hard one and returns what the soft one was.
@@ -66,7 +87,9 @@ pub fn raise_descriptors() -> u64 {
 
 /// Sets the soft limit of open descriptors, as far as the hard one allows. Async-signal-safe.
 pub fn restore_descriptors(soft: u64) {
-    if let Ok(now) = get(NOFILE) {
+    if let Ok(now) = get(NOFILE)
+        && now.soft != soft.min(now.hard)
+    {
         drop(set(Limit { soft: soft.min(now.hard), ..now }));
     }
 }

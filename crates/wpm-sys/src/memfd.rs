@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
@@ -34,6 +35,41 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, all)?;
     Ok(file.into())
+}
+
+/// Bytes of a buffer into which most descriptions fit.
+pub const USUAL: usize = 8 << 10;
+
+/// The bytes of an anonymous file: read where it is small, for mapping it takes five calls and a page fault.
+#[derive(Debug)]
+pub enum Contents<'b> {
+    /// In the buffer of who asked.
+    Read(&'b [u8]),
+    /// Mapped.
+    Mapped(Sealed),
+}
+
+impl Deref for Contents<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Read(bytes) => bytes,
+            Self::Mapped(sealed) => sealed,
+        }
+    }
+}
+
+/// The bytes of an anonymous file, in `buffer` if they fit. Beyond that it has to be sealed: a copy cannot change.
+///
+/// # Errors
+/// `InvalidData` when it is empty, too large, or larger than the buffer and not sealed.
+pub fn contents(fd: impl AsFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<Contents<'_>> {
+    let (read, left) = rustix::io::pread(&fd, buffer, 0)?;
+    // A file gives all that it has at once.
+    if !read.is_empty() && !left.is_empty() {
+        return Ok(Contents::Read(read));
+    }
+    Sealed::map(fd).map(Contents::Mapped)
 }
 
 /// The bytes of a sealed file, mapped: they cost this process nothing that stays.
@@ -90,5 +126,20 @@ mod tests {
         let open = empty("t").unwrap();
         open.set_len(5).unwrap();
         assert!(Sealed::map(open).is_err());
+    }
+
+    #[test]
+    fn what_fits_is_read_and_the_rest_mapped() {
+        let fd = sealed("t", b"abc").unwrap();
+        let mut buffer = [const { MaybeUninit::uninit() }; 4];
+        for (room, is_read) in [(4, true), (3, false), (0, false)] {
+            // However far whoever wrote it has come.
+            let found = contents(&fd, &mut buffer[..room]).unwrap();
+            assert_eq!((&*found, matches!(found, Contents::Read(_))), (&b"abc"[..], is_read));
+        }
+        assert!(contents(empty("t").unwrap(), &mut buffer).is_err());
+        let open = empty("t").unwrap();
+        open.set_len(5).unwrap();
+        assert!(contents(&open, &mut buffer).is_err());
     }
 }

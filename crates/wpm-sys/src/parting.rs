@@ -68,6 +68,7 @@ mod tests {
     use std::os::fd::{AsRawFd, OwnedFd};
 
     use super::*;
+    use crate::process::in_a_process;
     use crate::slot::SlotMap;
 
     fn is_open(fd: RawFd) -> bool {
@@ -77,21 +78,6 @@ mod tests {
 
     fn null() -> OwnedFd {
         std::fs::File::open("/dev/null").unwrap().into()
-    }
-
-    /// Runs `child` on the descriptors of a process of its own, for which `cargo test` has too many threads.
-    fn in_a_process(act: impl FnOnce(SingleThread) -> bool) {
-        // SAFETY: the child calls only what needs no lock of another thread: the allocator of the C library
-        // survives a fork, and nothing else is shared.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            let good = SingleThread::prove().is_ok_and(act);
-            process::exit_now(i32::from(!good));
-        }
-        let mut status = 0;
-        // SAFETY: the status is a live integer.
-        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-        assert_eq!(status, 0);
     }
 
     #[test]

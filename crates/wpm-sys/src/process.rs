@@ -230,6 +230,22 @@ pub fn kill_group(group: i32, signal: i32) -> io::Result<()> {
     if unsafe { libc::kill(-group, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Runs a test in a process of its own, for which `cargo test` has too many threads.
+#[cfg(test)]
+pub(crate) fn in_a_process(act: impl FnOnce(SingleThread) -> bool) {
+    // SAFETY: the child calls only what needs no lock of another thread: the allocator of the C library
+    // survives a fork, and nothing else is shared.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let good = SingleThread::prove().is_ok_and(act);
+        exit_now(i32::from(!good));
+    }
+    let mut status = 0;
+    // SAFETY: the status is a live integer.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! a child means, which depends on how far the child itself said it had come. Invariant: every field
 //! is one atomic word that is valid at any moment, for any of the writers may be killed between two.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
@@ -266,6 +267,8 @@ fn unpack(word: u64) -> Option<End> {
 #[derive(Debug)]
 pub struct SlotMap {
     at: NonNull<Slot>,
+    /// Whether it stays mapped.
+    kept: Cell<bool>,
 }
 
 impl SlotMap {
@@ -289,7 +292,19 @@ impl SlotMap {
                 0,
             )?
         };
-        NonNull::new(at.cast()).map(|at| Self { at }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+        NonNull::new(at.cast())
+            .map(|at| Self { at, kept: Cell::new(false) })
+            .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+}
+
+impl SlotMap {
+    /// The slot, mapped for as long as this process lives: for a child in its memory, which may outlive
+    /// whatever holds the mapping.
+    pub fn keep(&self) -> &'static Slot {
+        self.kept.set(true);
+        // SAFETY: as in `deref`, and never unmapped from now on.
+        unsafe { self.at.as_ref() }
     }
 }
 
@@ -305,6 +320,9 @@ impl Deref for SlotMap {
 
 impl Drop for SlotMap {
     fn drop(&mut self) {
+        if self.kept.get() {
+            return;
+        }
         // SAFETY: the mapping was made by `of` with this size and no reference outlives self.
         let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), SIZE) };
     }

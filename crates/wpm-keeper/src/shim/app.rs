@@ -1,16 +1,17 @@
 //! The app as its shim sees it: as a child, or as somebody else's child that is watched.
 //!
-//! Owns gate, error pipe and process descriptor, and the question whether the main process has ended
+//! Owns gate, lodger and process descriptor, and the question whether the main process has ended
 //! and the tree is gone. Invariant: a status comes from the kernel or from the keeper; when neither
 //! knows it is [`End::Unknown`], never a guess.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use wpm_sys::contract::{End, Phase, Usage};
+use wpm_sys::lodging::Lodger;
 use wpm_sys::pidfd::{PidFd, end_of_status};
 use wpm_sys::process::{self, Children};
 use wpm_sys::slot::{KILLING, Slot};
-use wpm_sys::{child, clock, procfs, splice};
+use wpm_sys::{child, clock, procfs};
 
 use super::{Shim, launching, tree};
 
@@ -28,8 +29,8 @@ pub(super) struct App {
     pub(super) parent: bool,
     /// The shim's end of the gate, until it is opened.
     pub(super) gate: Option<OwnedFd>,
-    /// The pipe whose end means that exec succeeded.
-    pub(super) errors: Option<OwnedFd>,
+    /// The child, until it has executed its program or ended.
+    pub(super) lodger: Option<Lodger>,
     /// The watched process, where the shim is not the parent.
     pub(super) pidfd: Option<PidFd>,
     /// Set when the watched descriptor became ready.
@@ -46,13 +47,13 @@ pub(super) struct App {
 
 impl App {
     /// A child at its gate.
-    pub(super) fn child(gate: OwnedFd, errors: OwnedFd) -> Self {
-        Self { parent: true, gate: Some(gate), errors: Some(errors), ..Self::default() }
+    pub(super) fn child(gate: OwnedFd, lodger: Lodger) -> Self {
+        Self { parent: true, gate: Some(gate), lodger: Some(lodger), ..Self::default() }
     }
 
     /// A child as the program before this one left it.
-    pub(super) fn resumed_child(gate: Option<OwnedFd>, errors: Option<OwnedFd>) -> Self {
-        Self { parent: true, gate, errors, ready: true, ..Self::default() }
+    pub(super) fn resumed_child(gate: Option<OwnedFd>, lodger: Option<Lodger>) -> Self {
+        Self { parent: true, gate, lodger, ready: true, ..Self::default() }
     }
 
     /// A run whose child was never forked.
@@ -76,8 +77,8 @@ impl App {
 
     /// The descriptor that tells of the app.
     pub(super) fn watched(&self) -> Option<BorrowedFd<'_>> {
-        match &self.errors {
-            Some(fd) => Some(fd.as_fd()),
+        match &self.lodger {
+            Some(child) => Some(child.as_fd()),
             // Once it has ended its descriptor stays ready.
             None => self.pidfd.as_ref().filter(|_| self.grace_until.is_none()).map(AsFd::as_fd),
         }
@@ -115,19 +116,20 @@ impl Shim {
         }
     }
 
-    /// Whether exec has succeeded, as far as the error pipe tells.
+    /// Sees whether the child has left for its program.
     fn see_launch(&mut self) {
-        let Some(errors) = self.app.errors.as_ref().filter(|_| self.app.ready) else { return };
-        match splice::read(errors, &mut [0]) {
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
-            Ok(0) if self.has_executed() => self.note_running(),
-            // Failed or killed: its exit says the rest.
-            _ => {}
+        let Some(lodger) = self.app.lodger.as_mut().filter(|_| self.app.ready) else { return };
+        if !lodger.has_left() {
+            return;
         }
-        self.app.errors = None;
+        self.app.lodger = None;
+        // Failed or killed: its exit says the rest.
+        if self.has_executed() {
+            self.note_running();
+        }
     }
 
-    /// Whether the child has become its program; the end of the error pipe alone might be its death.
+    /// Whether the child has become its program; that it has left might be its death.
     fn has_executed(&self) -> bool {
         let slot = &self.wires.slot;
         slot.phase() == Phase::Launching
@@ -155,7 +157,7 @@ impl Shim {
                 Children::Ended(ended) => {
                     if ended.pid == self.wires.slot.pid() {
                         if self.wires.slot.end().is_none() {
-                            // What it said through the error pipe comes before its end.
+                            // That it has become its program comes before its end.
                             self.app.ready = true;
                             self.see_launch();
                         }

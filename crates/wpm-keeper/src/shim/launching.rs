@@ -1,20 +1,17 @@
 //! Turning a launch description into a child that waits at its gate.
 //!
-//! Owns the order: log files, fork, and what the child lays out before it waits. Deliberately does not
-//! open the gate. Invariant: a failure of any step is the run's end, named by its stage.
+//! Owns the order: log files, the app's descriptors and group, the fork. Deliberately does not open the gate. Invariant: a failure of any step is the run's end, named by its stage.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use wpm_sys::cgroup::Group;
-use wpm_sys::child::{self, Preparation};
+use wpm_sys::child::{self, Born, Task};
 use wpm_sys::contract::{End, Stage, Usage};
-use wpm_sys::image::Image;
-use wpm_sys::launch::{ControlGroup, Launch};
-use wpm_sys::process::{self, Fork};
+use wpm_sys::launch::{ControlGroup, Launch, Words};
 use wpm_sys::splice::{self, Access};
-use wpm_sys::{clock, memfd, procfs};
+use wpm_sys::{clock, procfs};
 
 use super::app::App;
 use super::{Context, Fresh};
@@ -30,15 +27,32 @@ pub(super) fn launch(
     wires: &Wires,
     pump: &mut Pump,
     fresh: &Fresh,
-    group: &ControlGroup,
+    (launch, words): (&Launch, Words<'_>),
 ) -> App {
     let forked = pump.open().map_err(|e| (Stage::LogFile, e)).and_then(|()| {
         let sides = app_sides(wires, pump.is_merged()).map_err(|e| (Stage::Descriptors, e))?;
-        let group = make_group(group).map_err(|e| (Stage::ControlGroup, e))?;
-        fork_child(context, wires, (fresh, group), &sides).map_err(|e| (Stage::Fork, e))
+        let group = make_group(&launch.group).map_err(|e| (Stage::ControlGroup, e))?;
+        let task = Task {
+            slot: wires.slot.keep(),
+            group: group.as_ref().map(|(group, needed)| (group, *needed)),
+            places: &places(launch, fresh, &sides).map_err(|e| (Stage::Descriptors, e))?,
+            limits: &launch.limits,
+            descriptors_soft: context.descriptors_soft,
+            nice: launch.nice,
+            umask: launch.umask,
+            credentials: launch.credentials.as_ref(),
+            folder: &launch.cwd,
+            program: &launch.program,
+            words,
+            listen_pid: launch.listen_pid,
+        };
+        child::fork(context.proof, &task)
     });
     match forked {
-        Ok(app) => app,
+        Ok(Born { pid, gate, lodger }) => {
+            wires.slot.register(pid, procfs::start_time(pid).unwrap_or(0));
+            App::child(gate, lodger)
+        }
         Err((stage, e)) => {
             wires.slot.fail(stage, e.raw_os_error().unwrap_or(EINVAL));
             wires.slot.record_end(End::Unknown, Usage::default(), clock::boottime_ms());
@@ -69,73 +83,6 @@ fn app_sides(wires: &Wires, merged: bool) -> io::Result<[OwnedFd; 3]> {
     let side = |pipe: Option<&OwnedFd>| pipe.map_or_else(null, |p| splice::reopen(p, Access::Both));
     let [out, err] = [wires.pipes[0].as_ref(), wires.pipes[1].as_ref()];
     Ok([side(wires.stdin.as_ref())?, side(out)?, side(if merged { out } else { err })?])
-}
-
-fn fork_child(
-    context: &Context,
-    wires: &Wires,
-    (fresh, group): (&Fresh, Option<(Group, bool)>),
-    sides: &[OwnedFd; 3],
-) -> io::Result<App> {
-    let (gate, gate_shim) = splice::blocking_pipe()?;
-    let (errors, errors_child) = splice::pipe()?;
-    match process::fork(context.proof)? {
-        Fork::Child => {
-            child::leave_gate(gate_shim.as_fd());
-            // Before the gate: whatever the app will be or fork is in it.
-            let entered = group.map_or(Ok(()), |(group, needed)| {
-                group.enter().or_else(|e| if needed { Err(e) } else { Ok(()) })
-            });
-            let (stage, e) = match entered {
-                Ok(()) => become_app(context, wires, fresh, sides, &gate, &errors_child),
-                Err(e) => (Stage::ControlGroup, e),
-            };
-            child::give_up(&wires.slot, errors_child.as_fd(), stage, &e)
-        }
-        Fork::Parent(pid) => {
-            wires.slot.register(pid, procfs::start_time(pid).unwrap_or(0));
-            Ok(App::child(gate_shim, errors))
-        }
-    }
-}
-
-/// In the child: reads the whole description, which the shim never does, and lays everything out while
-/// the daemon writes the run down. Returns only what failed.
-fn become_app(
-    context: &Context,
-    wires: &Wires,
-    fresh: &Fresh,
-    sides: &[OwnedFd; 3],
-    gate: &OwnedFd,
-    errors: &OwnedFd,
-) -> (Stage, io::Error) {
-    let prepared = memfd::Sealed::map(&wires.launch)
-        .and_then(|bytes| Launch::decode(&bytes).map_err(io::Error::other))
-        .map_err(|e| (Stage::Exec, e))
-        .and_then(|launch| {
-            let image =
-                Image::new(&launch.program, &launch.cwd, &launch.args, &launch.env, launch.listen_pid)
-                    .map_err(|e| (Stage::Exec, e))?;
-            let places = places(&launch, fresh, sides).map_err(|e| (Stage::Descriptors, e))?;
-            Ok((launch, image, places))
-        });
-    let (launch, image, places) = match prepared {
-        Ok(prepared) => prepared,
-        Err(failed) => return failed,
-    };
-    Preparation {
-        slot: &wires.slot,
-        gate: gate.as_fd(),
-        errors: errors.as_fd(),
-        places,
-        limits: &launch.limits,
-        descriptors_soft: context.descriptors_soft,
-        nice: launch.nice,
-        umask: launch.umask,
-        credentials: launch.credentials.as_ref(),
-        image,
-    }
-    .run()
 }
 
 /// The descriptors of the child, and the numbers that they get.

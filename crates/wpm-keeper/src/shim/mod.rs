@@ -13,6 +13,7 @@ mod tree;
 mod upgrade;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -129,17 +130,19 @@ pub(crate) fn run(context: Context, wires: Wires, origin: Origin) -> ! {
 #[inline(never)]
 fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
     let signals = SignalFd::inherited(context.signals)?;
-    let launch = Launch::decode_frame(&memfd::Sealed::map(&wires.launch)?).map_err(io::Error::other)?;
+    let mut buffer = [const { MaybeUninit::uninit() }; memfd::USUAL];
+    let description = memfd::contents(&wires.launch, &mut buffer)?;
+    let (mut launch, words) = Launch::decode_parts(&description).map_err(io::Error::other)?;
     process::set_name(&launch.title);
     if launch.tree {
         process::become_subreaper()?;
     }
-    let (home, group) = (launch.home, launch.group);
     let fresh = matches!(origin, Origin::Fresh(_));
-    let mut pump = Pump::new(launch.log, &home, &wires, fresh, context.proof);
+    let log = std::mem::take(&mut launch.log);
+    let mut pump = Pump::new(log, &launch.home, &wires, fresh, context.proof);
     let (app, connection) = match origin {
         Origin::Fresh(fresh) => {
-            let app = launching::launch(context, &wires, &mut pump, &fresh, &group);
+            let app = launching::launch(context, &wires, &mut pump, &fresh, (&launch, words));
             (app, Some(fresh.connection))
         }
         Origin::Replacement { unborn } => {
@@ -151,6 +154,7 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
         }
         Origin::Adopted(connection) => (App::foreign(&wires.slot), Some(connection)),
     };
+    let (home, group) = (launch.home, launch.group);
     let (group, starved) = if fresh {
         (Group::made(&group.path), 0)
     } else {

@@ -5,12 +5,14 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use wpm_sys::cgroup::Group;
 use wpm_sys::codec::Reader;
 use wpm_sys::exec::inherited;
 use wpm_sys::launch::Launch;
+use wpm_sys::lodging::Lodger;
 use wpm_sys::memfd;
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::signals::SignalFd;
@@ -22,7 +24,7 @@ use super::{Facts, Shim};
 use crate::pump::Pump;
 use crate::resume;
 
-fn number(fd: Option<&OwnedFd>) -> RawFd {
+fn number(fd: Option<&impl AsRawFd>) -> RawFd {
     fd.map_or(-1, AsRawFd::as_raw_fd)
 }
 
@@ -32,7 +34,7 @@ impl Shim {
         let mut w = resume::begin();
         resume::put_wires(&mut w, &self.wires);
         let connection = self.talk.connection().map_or(-1, |c| c.as_raw_fd());
-        let own = [number(self.app.gate.as_ref()), number(self.app.errors.as_ref()), connection];
+        let own = [number(self.app.gate.as_ref()), number(self.app.lodger.as_ref()), connection];
         for fd in own {
             w.i32(fd);
         }
@@ -57,10 +59,16 @@ pub(crate) fn resume(proof: SingleThread, fd: RawFd) -> io::Result<Infallible> {
     let keeper = r.i32().map_err(bad)?;
     let parent = r.u8().map_err(bad)? == 1;
     let signals = SignalFd::open()?;
-    let launch = Launch::decode_frame(&memfd::Sealed::map(&wires.launch)?).map_err(io::Error::other)?;
+    let mut buffer = [const { MaybeUninit::uninit() }; memfd::USUAL];
+    let launch =
+        Launch::decode_frame(&memfd::contents(&wires.launch, &mut buffer)?).map_err(io::Error::other)?;
     process::set_name(&launch.title);
     let pump = Pump::new(launch.log, &launch.home, &wires, false, proof);
-    let app = if parent { App::resumed_child(gate, errors) } else { App::foreign(&wires.slot) };
+    let app = if parent {
+        App::resumed_child(gate, errors.map(Lodger::resumed))
+    } else {
+        App::foreign(&wires.slot)
+    };
     let group = Group::of_run(&launch.group.path, &wires.slot, (&launch.home, wires.run.0));
     let starved = group.as_ref().map_or(0, Group::out_of_memory);
     let facts = Facts {

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use crate::support::{PUPPET, World, eventually, kill_wpm};
 use wpm_sys::contract::{End, Phase, Scope, Stage, ToKeeper, ToShim};
 use wpm_sys::launch::{Credentials, Launch, Limit};
+use wpm_sys::process;
 
 #[test]
 fn a_run_goes_from_its_gate_to_its_end() {
@@ -112,6 +113,96 @@ fn a_shim_killed_at_the_gate_takes_the_child_along() {
     assert_eq!(run.ended(), End::Cancelled);
     run.finish();
     assert_eq!(w.text("logs/out.log"), "");
+}
+
+#[test]
+fn a_child_killed_at_its_gate_is_cancelled_and_its_shim_goes_on() {
+    let mut w = World::new();
+    let mut run = w.spawn(w.launch(&["say", "ran"]));
+    let shim = run.shim();
+    process::kill(run.report().pid, 9).unwrap();
+    assert_eq!(run.ended(), End::Cancelled);
+    assert_eq!(run.finish().shim_pid, shim);
+    assert_eq!(w.text("logs/out.log"), "");
+}
+
+/// How many descriptors of a process are for writing alone.
+fn written_to(pid: i32) -> usize {
+    let infos = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let is_written = |text: String| {
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags.is_some_and(|flags| i64::from_str_radix(flags.trim(), 8).unwrap() & 3 == 1)
+    };
+    infos.flatten().filter(|e| std::fs::read_to_string(e.path()).is_ok_and(is_written)).count()
+}
+
+#[test]
+fn a_child_stopped_at_its_gate_holds_up_nobody_and_goes_on() {
+    let mut w = World::new();
+    let mut run = w.spawn(w.launch(&["say", "ran"]));
+    let (pid, shim) = (run.report().pid, run.shim());
+    process::kill(pid, wpm_sys::signals::STOP).unwrap();
+    let before = written_to(shim);
+    run.tell(&ToShim::Go);
+    // Having opened the gate, the shim closes its end.
+    eventually(|| written_to(shim) < before);
+    // Its shim, in whose memory it is, works on meanwhile.
+    for _ in 0..20 {
+        run.hang_up();
+        let seen = run.until(|_| true);
+        assert_eq!((seen.pid, seen.shim_pid, seen.phase), (pid, shim, Phase::AtGate));
+    }
+    process::kill(pid, wpm_sys::signals::CONT).unwrap();
+    assert_eq!(run.ended(), End::Code(0));
+    run.finish();
+    assert_eq!(w.text("logs/out.log"), "ran");
+}
+
+#[test]
+fn a_shim_killed_while_its_child_is_on_its_way_leaves_it_alone() {
+    let mut w = World::new();
+    let mut run = w.spawn(w.launch(&["say", "ran"]));
+    let (pid, shim) = (run.report().pid, run.shim());
+    process::kill(pid, wpm_sys::signals::STOP).unwrap();
+    let before = written_to(shim);
+    run.tell(&ToShim::Go);
+    eventually(|| written_to(shim) < before);
+    assert!(kill_wpm(shim));
+    process::kill(pid, wpm_sys::signals::CONT).unwrap();
+    assert_eq!(run.ended(), End::Code(0));
+    assert_eq!(run.report().pid, pid);
+    run.finish();
+    assert_eq!(w.text("logs/out.log"), "ran");
+}
+
+#[test]
+fn arguments_and_environment_arrive_up_to_the_limits_of_the_system() {
+    let mut w = World::new();
+    let mut launch = w.launch(&[]);
+    launch.program = b"/bin/cat".to_vec();
+    // One string may have 128 KiB, with its end; all together 2 MiB under the usual limit of the stack.
+    let long = vec![b'x'; (128 << 10) - 1];
+    let words: [&[u8]; 5] = [b"cat", b"/proc/self/environ", b"/proc/self/cmdline", b"--", &long];
+    launch.args = words.map(<[u8]>::to_vec).to_vec();
+    launch.env = (0..6000).map(|i| format!("N{i}={}", "v".repeat(i % 400)).into_bytes()).collect();
+    let mut run = w.start(launch.clone());
+    // There is no file of the last name.
+    assert_eq!(run.ended(), End::Code(1));
+    run.finish();
+    let mut expected = Vec::new();
+    for text in launch.env.iter().chain(&launch.args) {
+        expected.extend_from_slice(text);
+        expected.push(0);
+    }
+    assert!(w.read("logs/out.log") == expected, "environment and arguments are not those of the launch");
+    let too_long = Launch { args: vec![vec![b'x'; 128 << 10]], ..launch.clone() };
+    let too_many = Launch { env: (0..200).map(|_| long.clone()).collect(), ..launch };
+    for launch in [too_long, too_many] {
+        let mut run = w.spawn(launch);
+        run.tell(&ToShim::Go);
+        assert_eq!(run.ended(), End::NotStarted { stage: Stage::Exec, errno: 7 });
+        run.finish();
+    }
 }
 
 #[test]
