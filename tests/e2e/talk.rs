@@ -56,7 +56,7 @@ fn a_client_that_asks_and_does_not_read_is_dropped_and_nobody_else_notices() {
     let hello = format!(r#"{{"contract":{},"version":"test"}}"#, wpm_proto::CONTRACT);
     deaf.write_all(&frame::encode(hello.as_bytes()).expect("short")).expect("taken");
     let ends = (0_u32..1_000_000).find_map(|id| {
-        let list = format!(r#"{{"id":{id},"op":{{"type":"list","targets":[],"detail":true}}}}"#);
+        let list = format!(r#"{{"id":{id},"op":{{"type":"list","targets":[],"detail":"spec"}}}}"#);
         deaf.write_all(&frame::encode(list.as_bytes()).expect("short")).err()
     });
     let kind = ends.expect("its requests are not taken for ever").kind();

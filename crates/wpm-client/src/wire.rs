@@ -52,9 +52,10 @@ pub(crate) struct Connection {
 
 /// Puts a value into a frame behind what is there already.
 pub(crate) fn push_frame(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
-    let payload = serde_json::to_vec(value).map_err(|cause| Error::Protocol(cause.to_string()))?;
-    out.extend(frame::encode(&payload).map_err(Error::TooLarge)?);
-    Ok(())
+    frame::push(out, value).map_err(|why| match why {
+        frame::Unframed::TooLong(length) => Error::TooLarge(length),
+        frame::Unframed::NoJson(cause) => Error::Protocol(cause.to_string()),
+    })
 }
 
 impl Connection {

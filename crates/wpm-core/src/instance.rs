@@ -127,6 +127,37 @@ pub enum State {
     Errored,
 }
 
+/// The states that pm2 has words for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It runs, and is ready.
+    Online,
+    /// It is being brought up, or waits for another app.
+    Launching,
+    /// It is being brought down.
+    Stopping,
+    /// Down.
+    Stopped,
+    /// Down until the next try.
+    WaitingRestart,
+    /// Given up.
+    Errored,
+}
+
+impl Status {
+    /// pm2's word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Launching => "launching",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::WaitingRestart => "waiting restart",
+            Self::Errored => "errored",
+        }
+    }
+}
+
 /// One of the n processes of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -192,18 +223,18 @@ impl Instance {
         )
     }
 
-    /// pm2's word for the state: `online stopping stopped launching errored` or `waiting restart`.
-    pub const fn status(&self) -> &'static str {
+    /// Its state as users are told it.
+    pub const fn status(&self) -> Status {
         match self.state {
             State::Stopped if matches!((self.desired, &self.cause), (Desired::Up, Cause::Waits { .. })) => {
-                "launching"
+                Status::Launching
             }
-            State::Stopped => "stopped",
-            State::Launching(_) => "launching",
-            State::Online(_) => "online",
-            State::Stopping { .. } => "stopping",
-            State::Backoff { .. } => "waiting restart",
-            State::Errored => "errored",
+            State::Stopped => Status::Stopped,
+            State::Launching(_) => Status::Launching,
+            State::Online(_) => Status::Online,
+            State::Stopping { .. } => Status::Stopping,
+            State::Backoff { .. } => Status::WaitingRestart,
+            State::Errored => Status::Errored,
         }
     }
 }

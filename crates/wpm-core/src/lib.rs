@@ -40,11 +40,11 @@ pub use action::{Action, InstanceOutcome, Note, Outcome, Reply, Scope};
 pub use apply::{AppChange, Step};
 pub use ids::{AppId, InstanceId, RunId, Ticket};
 pub use input::{Apply, Command, CommandError, Event, Input, ScaleTo, Start, StartApp};
-pub use instance::{App, Cause, Desired, Exit, Instance, RunInfo, State};
+pub use instance::{App, Cause, Desired, Exit, Instance, RunInfo, State, Status};
 pub use select::{Selector, SelectorError};
 pub use spec::{
     BadCheck, BadCondition, BadHook, BadLimit, Balance, Check, Condition, Difference, Effect, EnvSources,
-    Hook, LogPaths, LogSpec, Resource, ResourceLimit, RestartPolicy, ScheduleOverlap, Spec, SpecChange,
-    StopPolicy, WatchSpec, strftime_of_dayjs,
+    FileName, Hook, LogNames, LogSpec, Resource, ResourceLimit, RestartPolicy, ScheduleOverlap, Spec,
+    SpecChange, StopPolicy, WatchSpec, strftime_of_dayjs,
 };
 pub use time::{Millis, Now};

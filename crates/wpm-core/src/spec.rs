@@ -25,7 +25,7 @@ pub use date::strftime_of_dayjs;
 pub use differences::{Difference, Effect};
 pub use hook::{BadHook, Hook};
 pub use limits::{BadLimit, Resource, ResourceLimit};
-pub use names::LogPaths;
+pub use names::{FileName, LogNames};
 pub use schedule::ScheduleOverlap;
 pub use sharing::Balance;
 pub use sources::EnvSources;

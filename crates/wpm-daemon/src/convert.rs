@@ -4,10 +4,11 @@
 
 mod spec;
 
-use wpm_core::{Cause, Exit, Millis, ScaleTo, SpecChange};
+use wpm_core::{Cause, Exit, FileName, LogNames, Millis, ScaleTo, SpecChange};
 use wpm_proto::request::{Change, Scale};
 use wpm_proto::response;
 use wpm_proto::state::SavedExit;
+use wpm_proto::view::{self, Status};
 
 pub(crate) use spec::{app_spec, restored_spec, saved_spec, spec};
 
@@ -107,6 +108,26 @@ pub(crate) const fn scale(to: Scale) -> ScaleTo {
         Scale::More(n) => ScaleTo::More(n),
         Scale::Fewer(n) => ScaleTo::Fewer(n),
     }
+}
+
+/// Memory to wire.
+pub(crate) const fn status(status: wpm_core::Status) -> Status {
+    use wpm_core::Status as Core;
+    match status {
+        Core::Online => Status::Online,
+        Core::Launching => Status::Launching,
+        Core::Stopping => Status::Stopping,
+        Core::Stopped => Status::Stopped,
+        Core::WaitingRestart => Status::WaitingRestart,
+        Core::Errored => Status::Errored,
+    }
+}
+
+/// Memory to wire.
+pub(crate) fn file_names((logs, pid): (LogNames, FileName)) -> view::FileNames {
+    let LogNames { out, err, both } = logs;
+    let name = |FileName { head, tail, numbered_from }| view::FileName { head, tail, numbered_from };
+    view::FileNames { out: out.map(name), error: err.map(name), both: both.map(name), pid: name(pid) }
 }
 
 /// Memory to wire and disk.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::identity;
 use rustix::io::Errno;
-use wpm_core::{InstanceId, RunId, Spec};
+use wpm_core::{FileName, InstanceId, LogNames, RunId, Spec};
 use wpm_proto::home::Home;
 use wpm_sys::contract::Stage;
 use wpm_sys::launch::{ControlGroup, Launch, Limit, LineFormat, LogPlan};
@@ -59,14 +59,20 @@ pub(crate) struct Files {
 }
 
 /// Names of the files of one instance.
-pub(crate) fn files(home: &Home, spec: &Spec, index: u32, id: InstanceId) -> Files {
-    let logs = spec.log_paths(index, id, &home.logs().to_string_lossy());
+pub(crate) fn files(home: &Home, spec: &Spec, index: u32) -> Files {
+    let (logs, pid) = file_names(home, spec);
+    let of = |name: Option<FileName>| name.map(|name| name.of(index));
     Files {
-        out: logs.out.unwrap_or_default(),
-        err: logs.err.unwrap_or_default(),
-        both: logs.both,
-        pid: spec.pid_path(index, id, &home.pids().to_string_lossy()),
+        out: of(logs.out).unwrap_or_default(),
+        err: of(logs.err).unwrap_or_default(),
+        both: of(logs.both),
+        pid: pid.of(index),
     }
+}
+
+/// Names of the files of all instances: logs and pid files.
+pub(crate) fn file_names(home: &Home, spec: &Spec) -> (LogNames, FileName) {
+    (spec.log_names(&home.logs().to_string_lossy()), spec.pid_name(&home.pids().to_string_lossy()))
 }
 
 /// Describes one run.
@@ -78,7 +84,7 @@ pub(crate) fn describe(
     run: RunId,
     defaults: LogDefaults,
 ) -> Result<Launch, CannotLaunch> {
-    let files = files(home, spec, index, id);
+    let files = files(home, spec, index);
     let mut env = spec.instance_env(index, id);
     let home_text = home.path().to_string_lossy().into_owned();
     env.insert(wpm_proto::env::HOME.to_owned(), home_text);

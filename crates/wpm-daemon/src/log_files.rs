@@ -24,7 +24,7 @@ impl Daemon {
                 let run = run.id;
                 self.send(run, &ToShim::Flush);
             } else if let Some(app) = self.core.app(i.app) {
-                let f = crate::launch::files(&self.home, &app.spec, i.index, id);
+                let f = crate::launch::files(&self.home, &app.spec, i.index);
                 files.extend([f.out, f.err].into_iter().chain(f.both).filter(|p| !p.is_empty()));
             }
         }

@@ -1,12 +1,14 @@
 //! Requests of clients: each becomes a command to the core, or is answered from what is known.
 
+use std::collections::BTreeSet;
+
 use wpm_core::{
     Apply, Command, Input, InstanceId, InstanceOutcome, Outcome, Selector, Start, StartApp, State,
 };
 use wpm_proto::app::AppSpec;
 use wpm_proto::error::ErrorCode;
 use wpm_proto::event::EventView;
-use wpm_proto::request::{Change, Op, Request};
+use wpm_proto::request::{Change, Detail, Op, Request};
 use wpm_proto::response::{Body, Response};
 
 use crate::answers::{After, Asker};
@@ -290,12 +292,12 @@ impl Daemon {
         }
     }
 
-    fn list(&self, targets: &[String], detail: bool) -> Body {
-        let wanted: Option<Vec<InstanceId>> = if targets.is_empty() {
+    fn list(&self, targets: &[String], detail: Detail) -> Body {
+        let wanted: Option<BTreeSet<InstanceId>> = if targets.is_empty() {
             None
         } else {
             match self.selected(targets) {
-                Ok(ids) => Some(ids),
+                Ok(ids) => Some(ids.into_iter().collect()),
                 Err(body) => return body,
             }
         };

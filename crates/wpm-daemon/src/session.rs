@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use wpm_proto::error::{ErrorCode, WireError};
-use wpm_proto::frame;
+use wpm_proto::frame::{self, Unframed};
 use wpm_proto::request::{Hello, Request};
 use wpm_proto::response::{Body, Response, Welcome};
 
@@ -25,6 +25,9 @@ pub(crate) struct SessionId(pub(crate) u64);
 const QUEUE: usize = 16 << 20;
 /// Time for a frame to be complete once it has begun, and for one to be taken by the client.
 const FRAME_TIME: Duration = Duration::from_secs(10);
+
+/// Room for a response, in bytes; most have it.
+const USUAL: usize = 512;
 
 /// A request and whose it is.
 #[derive(Debug)]
@@ -95,18 +98,20 @@ impl Session {
 }
 
 fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    frame::encode(&json).unwrap_or_else(|bytes| {
-        let error = WireError {
-            code: ErrorCode::Internal,
-            message: format!("the answer has {bytes} bytes, more than one frame holds"),
-            hint: Some("name the apps instead of asking for all".into()),
-            similar: vec![],
-            entry: None,
+    let mut bytes = Vec::with_capacity(USUAL);
+    if let Err(why) = frame::push(&mut bytes, value) {
+        let (message, hint) = match why {
+            Unframed::TooLong(length) => (
+                format!("the answer has {length} bytes, more than one frame holds"),
+                Some("name the apps instead of asking for all".into()),
+            ),
+            Unframed::NoJson(cause) => (format!("the answer cannot be written: {cause}"), None),
         };
-        let json = serde_json::to_vec(&Response { id: 0, body: Body::Error { error } }).unwrap_or_default();
-        frame::encode(&json).unwrap_or_default()
-    })
+        let error = WireError { code: ErrorCode::Internal, message, hint, similar: vec![], entry: None };
+        // A few words always fit.
+        let _fits = frame::push(&mut bytes, &Response { id: 0, body: Body::Error { error } });
+    }
+    bytes
 }
 
 async fn write(mut stream: &Stream, mut queue: UnboundedReceiver<Vec<u8>>, waiting: Waiting) {

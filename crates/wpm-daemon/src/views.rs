@@ -1,6 +1,7 @@
 //! What reading commands get: the core's state in the words of the wire.
 
 use wpm_core::{App, InstanceId, State};
+use wpm_proto::request::Detail;
 use wpm_proto::response::{InstanceOutcome, Outcome};
 use wpm_proto::view::{AppView, DaemonView, InstanceView};
 
@@ -12,7 +13,7 @@ impl Daemon {
     pub(crate) fn app_view(
         &self,
         app: &App,
-        detail: bool,
+        detail: Detail,
         wanted: impl Fn(InstanceId) -> bool,
     ) -> Option<AppView> {
         let instances: Vec<InstanceView> = app
@@ -34,7 +35,9 @@ impl Daemon {
             job: spec.schedule.is_some(),
             next_run_ms: self.cron.next_of(app.id),
             watch_paused: self.watches.paused(app.id).map(str::to_owned),
-            spec: detail.then(|| Box::new(convert::app_spec(spec))),
+            files: (detail >= Detail::Files)
+                .then(|| convert::file_names(launch::file_names(&self.home, spec))),
+            spec: (detail >= Detail::Spec).then(|| Box::new(convert::app_spec(spec))),
             instances,
         })
     }
@@ -42,8 +45,8 @@ impl Daemon {
     fn instance_view(&self, app: &App, id: InstanceId) -> Option<InstanceView> {
         let i = self.core.instance(id)?;
         let run = i.run();
-        let spec_is_job = app.spec.schedule.is_some();
-        let files = launch::files(&self.home, &app.spec, i.index, id);
+        let held = run.and_then(|run| self.runs.get(&run.id));
+        let is_job = app.spec.schedule.is_some();
         let restart_in_ms = match i.state {
             State::Backoff { until } => Some(until.since(wpm_core::Millis(clock::boot_ms())).0),
             _ => None,
@@ -53,9 +56,9 @@ impl Daemon {
             index: i.index,
             pid: run.map_or(0, |r| r.pid),
             start_time: run.map_or(0, |r| r.start_time),
-            shim_pid: run.and_then(|r| self.runs.get(&r.id)).map_or(0, |r| r.shim_pid),
+            shim_pid: held.map_or(0, |held| held.shim_pid),
             shim_stopped: false,
-            status: i.status().to_owned(),
+            status: convert::status(i.status()),
             reason: convert::cause_words(&i.cause),
             restarts: i.restarts,
             unstable: i.unstable,
@@ -63,16 +66,12 @@ impl Daemon {
             created_ms: i.created_wall_ms,
             last_exit: i.last_exit.map(convert::saved_exit),
             last_ran_ms: i.last_uptime.map(|up| up.0),
-            on_clock: spec_is_job && i.is_finished(),
+            on_clock: is_job && i.is_finished(),
             restart_in_ms,
             ports: run.map_or_else(Vec::new, |r| self.clusters.addresses(&app.spec, r.id)),
-            said: run.and_then(|r| self.runs.get(&r.id)).and_then(|held| held.words.shown()),
+            said: held.and_then(|held| held.words.shown()),
             log_errno: i.log_errno,
             log_dropped: i.log_dropped,
-            out_file: files.out,
-            error_file: files.err,
-            log_file: files.both,
-            pid_file: files.pid,
         })
     }
 
@@ -151,7 +150,7 @@ impl Daemon {
             return (String::new(), 0);
         };
         let offset = self.last_error_offset.get(&id).copied().unwrap_or(0);
-        (launch::files(&self.home, &app.spec, i.index, id).err, offset)
+        (launch::files(&self.home, &app.spec, i.index).err, offset)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Frames: a four-byte big-endian length, then that many bytes of JSON.
 
+use serde::Serialize;
+
 /// Longest frame in bytes; a longer one costs its sender the connection.
 pub const MAX_FRAME: usize = 8 * 1024 * 1024;
 
@@ -17,6 +19,40 @@ pub fn encode(payload: &[u8]) -> Result<Vec<u8>, usize> {
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(payload);
     Ok(frame)
+}
+
+/// Why a value becomes no frame.
+#[derive(Debug)]
+pub enum Unframed {
+    /// Its payload has so many bytes, more than [`MAX_FRAME`].
+    TooLong(usize),
+    /// It is no JSON.
+    NoJson(serde_json::Error),
+}
+
+/// Puts a value into a frame behind what is there already, which is left as it was where that fails.
+///
+/// # Errors
+/// When it is too long, or no JSON.
+pub fn push(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Unframed> {
+    let begin = out.len();
+    out.extend_from_slice(&[0; PREFIX]);
+    let written = serde_json::to_writer(&mut *out, value).map_err(Unframed::NoJson).and_then(|()| {
+        let length = out.len() - begin - PREFIX;
+        u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or(Unframed::TooLong(length))
+    });
+    match written {
+        Ok(length) => {
+            if let Some(prefix) = out.get_mut(begin..begin + PREFIX) {
+                prefix.copy_from_slice(&length.to_be_bytes());
+            }
+            Ok(())
+        }
+        Err(why) => {
+            out.truncate(begin);
+            Err(why)
+        }
+    }
 }
 
 /// Length of the payload that follows this prefix.
@@ -37,6 +73,19 @@ mod tests {
         let frame = encode(b"abc").expect("short");
         assert_eq!(frame, [0, 0, 0, 3, b'a', b'b', b'c']);
         assert_eq!(length([0, 0, 0, 3]), Ok(3));
+    }
+
+    #[test]
+    fn a_value_is_put_behind_what_is_there() {
+        let mut bytes = b"x".to_vec();
+        push(&mut bytes, &7).expect("short");
+        push(&mut bytes, &"ab").expect("short");
+        assert_eq!(bytes, b"x\0\0\0\x017\0\0\0\x04\"ab\"");
+        let long = "x".repeat(MAX_FRAME - 1);
+        assert!(matches!(push(&mut bytes, &long), Err(Unframed::TooLong(length)) if length == MAX_FRAME + 1));
+        let no_key = std::collections::BTreeMap::from([(vec![1], 1)]);
+        assert!(matches!(push(&mut bytes, &no_key), Err(Unframed::NoJson(_))));
+        assert_eq!(bytes.len(), 14, "nothing is left of what failed");
     }
 
     #[test]

@@ -41,6 +41,19 @@ pub enum Scale {
     Fewer(u32),
 }
 
+/// How much is told of apps: each says what those before it say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// How they are.
+    #[default]
+    State,
+    /// Which files they have.
+    Files,
+    /// Their specs, environment included.
+    Spec,
+}
+
 /// What `restart` changes. Absent = left as it is; `Some(None)` = removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -89,9 +102,9 @@ pub enum Op {
         /// Only these; empty = all.
         #[serde(default)]
         targets: Vec<String>,
-        /// With the specs (environment included).
+        /// What is told of them.
         #[serde(default)]
-        detail: bool,
+        detail: Detail,
     },
     /// Starts new apps.
     Start {

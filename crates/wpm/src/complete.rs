@@ -9,6 +9,8 @@ use std::time::Duration;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 use wpm_client::{Client, Options, Start, home};
+use wpm_proto::request::Detail;
+use wpm_proto::view::Status;
 
 use crate::cli;
 use crate::context;
@@ -42,12 +44,12 @@ fn names() -> Vec<(String, String)> {
     let apps = home::locate()
         .and_then(|home| Client::open(home, options))
         .ok()
-        .and_then(|mut client| context::list(&mut client, Vec::new(), false).ok())
+        .and_then(|mut client| context::list(&mut client, Vec::new(), Detail::State).ok())
         .unwrap_or_default();
     let mut names: Vec<(String, String)> = apps
         .iter()
         .map(|app| {
-            let online = app.instances.iter().filter(|instance| instance.status == "online").count();
+            let online = app.instances.iter().filter(|instance| instance.status == Status::Online).count();
             (app.name.clone(), format!("{online}/{} online", app.instances.len()))
         })
         .collect();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use wpm_client::subscribe::Subscription;
 use wpm_client::{Client, Options, Start, alive, home};
 use wpm_proto::home::Home;
-use wpm_proto::request::Op;
+use wpm_proto::request::{Detail, Op};
 use wpm_proto::response::Body;
 use wpm_proto::view::AppView;
 
@@ -152,7 +152,11 @@ pub(crate) fn next_events(
 }
 
 /// Asks for apps.
-pub(crate) fn list(client: &mut Client, targets: Vec<String>, detail: bool) -> Result<Vec<AppView>, Failure> {
+pub(crate) fn list(
+    client: &mut Client,
+    targets: Vec<String>,
+    detail: Detail,
+) -> Result<Vec<AppView>, Failure> {
     match client.call(Op::List { targets, detail }, |_| ())? {
         Body::Apps { apps } => Ok(apps),
         other => Err(unexpected(&other)),
@@ -161,7 +165,7 @@ pub(crate) fn list(client: &mut Client, targets: Vec<String>, detail: bool) -> R
 
 /// Names of apps that look like a word which names none.
 pub(crate) fn names_like(client: &mut Client, word: &str) -> Vec<String> {
-    match client.call(Op::List { targets: vec![word.to_owned()], detail: false }, |_| ()) {
+    match client.call(Op::List { targets: vec![word.to_owned()], detail: Detail::State }, |_| ()) {
         Err(wpm_client::Error::Refused(refusal)) => refusal.similar,
         _ => Vec::new(),
     }

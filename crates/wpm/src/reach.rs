@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use wpm_client::Client;
 use wpm_client::metrics::{Sockets, Survey};
 use wpm_cluster::balance::{Load, least_loaded};
-use wpm_proto::view::{AppView, InstanceView};
+use wpm_proto::request::Detail;
+use wpm_proto::view::{AppView, InstanceView, Status};
 
 use crate::context::list;
 use crate::failure::{Code, Failure};
@@ -111,7 +112,7 @@ fn of(app: &AppView, survey: &Survey<'_>) -> Vec<Reached> {
     let sockets = survey.sockets();
     app.instances
         .iter()
-        .filter(|instance| instance.status == "online")
+        .filter(|instance| instance.status == Status::Online)
         .filter_map(|instance| {
             let Sockets { listening, paths, connections } =
                 sockets.get(&instance.id).cloned().unwrap_or_default();
@@ -145,7 +146,7 @@ fn connectable(address: SocketAddr) -> SocketAddr {
 
 /// The one app that a target names.
 pub(crate) fn one_app(client: &mut Client, target: &str) -> Result<AppView, Failure> {
-    let mut apps = list(client, vec![target.to_owned()], false)?;
+    let mut apps = list(client, vec![target.to_owned()], Detail::State)?;
     match (apps.pop(), apps.len()) {
         (Some(app), 0) => Ok(app),
         (_, others) => {

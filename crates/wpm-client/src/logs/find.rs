@@ -32,21 +32,18 @@ pub fn merge_sources(known: &mut Vec<Source>, found: Vec<Source>) -> Vec<usize> 
     added
 }
 
-/// The files that a running daemon names.
+/// The files that a running daemon names, which must have been asked for.
 pub fn from_views(apps: &[AppView]) -> Vec<Source> {
     let mut sources = Vec::new();
     for app in apps {
+        let Some(files) = &app.files else { continue };
+        let names = [(Stream::Out, &files.out), (Stream::Err, &files.error), (Stream::Both, &files.both)];
         for instance in &app.instances {
             let several = app.instances.len() > 1;
-            let files = [
-                (Stream::Out, Some(&instance.out_file)),
-                (Stream::Err, Some(&instance.error_file)),
-                (Stream::Both, instance.log_file.as_ref()),
-            ];
             let mut found: Vec<Source> = Vec::new();
-            for (stream, file) in files {
-                let Some(file) = file.filter(|file| is_followed(file)) else { continue };
-                let path = PathBuf::from(file);
+            for (stream, name) in names {
+                let file = name.as_ref().map(|name| name.of(instance.index));
+                let Some(path) = file.filter(|file| is_followed(file)).map(PathBuf::from) else { continue };
                 if let Some(same) = found.iter_mut().find(|source| source.path == path) {
                     same.stream = Stream::Both;
                     continue;

@@ -126,8 +126,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "id": id, "index": 0, "pid": std::process::id(), "start_time": start_time, "shim_pid": 1,
             "status": "online", "reason": null, "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0,
-            "last_exit": null, "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "",
-            "error_file": "", "log_file": null, "pid_file": ""
+            "last_exit": null, "restart_in_ms": null, "log_errno": 0, "log_dropped": 0
         }))
         .expect("complete")
     }

@@ -208,8 +208,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "id": 0, "index": 0, "pid": pid, "start_time": 7, "shim_pid": shim_pid, "status": "online",
             "reason": null, "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0, "last_exit": null,
-            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
-            "log_file": null, "pid_file": ""
+            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0
         }))
         .expect("complete")
     }

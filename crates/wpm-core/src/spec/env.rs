@@ -43,7 +43,7 @@ impl Spec {
         tell("status", "launching".to_owned());
         tell("username", self.username.clone());
         tell("watch", (!self.watch.paths.is_empty()).to_string());
-        if self.is_numbered(index) || self.instances > 1 {
+        if index >= self.numbered_from() || self.instances > 1 {
             tell(&self.instance_var, index.to_string());
         }
         if let Some(name) = &self.increment_var
@@ -59,9 +59,9 @@ impl Spec {
         env
     }
 
-    /// Whether this instance carries its number in file names.
-    pub(crate) const fn is_numbered(&self, index: u32) -> bool {
-        self.instances_asked || index > 0
+    /// The index from which instances carry their number in file names.
+    pub(crate) const fn numbered_from(&self) -> u32 {
+        if self.instances_asked { 0 } else { 1 }
     }
 
     fn runs_python(&self) -> bool {

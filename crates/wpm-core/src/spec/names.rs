@@ -4,20 +4,50 @@
 //! whatever their names are.
 
 use super::fingerprint::Fingerprint;
-use crate::{InstanceId, Spec};
+use crate::Spec;
 
 /// Longest part of a file name that comes from an app's name, in bytes.
 const LONGEST_STEM: usize = 64;
 
-/// Log files of one instance; `None` where nothing is written.
+/// Name of a file that each instance of an app has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileName {
+    /// What is before the number.
+    pub head: String,
+    /// What is behind it: the extension.
+    pub tail: String,
+    /// The index from which it is numbered; none: all instances have the same file.
+    pub numbered_from: Option<u32>,
+}
+
+impl FileName {
+    /// A path whose number goes before the extension: `x.log` with number 2 is `x-2.log`.
+    fn new(path: &str, numbered_from: Option<u32>) -> Self {
+        let base = path.rfind('/').map_or(0, |slash| slash + 1);
+        let dot = path[base..].rfind('.').filter(|dot| *dot > 0).map_or(path.len(), |dot| base + dot);
+        Self { head: path[..dot].to_owned(), tail: path[dot..].to_owned(), numbered_from }
+    }
+
+    /// That of the instance with this index.
+    pub fn of(&self, index: u32) -> String {
+        let Self { head, tail, numbered_from } = self;
+        if numbered_from.is_some_and(|from| index >= from) {
+            format!("{head}-{index}{tail}")
+        } else {
+            format!("{head}{tail}")
+        }
+    }
+}
+
+/// Log files of an app; `None` where nothing is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LogPaths {
+pub struct LogNames {
     /// stdout.
-    pub out: Option<String>,
+    pub out: Option<FileName>,
     /// stderr.
-    pub err: Option<String>,
+    pub err: Option<FileName>,
     /// Both together, beside the other two.
-    pub both: Option<String>,
+    pub both: Option<FileName>,
 }
 
 impl Spec {
@@ -27,34 +57,34 @@ impl Spec {
         file_stem(&self.name)
     }
 
-    /// Log files of the instance with this index: `NAME-out.log` and `NAME-error.log`, with
-    /// `-INDEX` where instances were asked for.
-    pub fn log_paths(&self, index: u32, id: InstanceId, logs_dir: &str) -> LogPaths {
-        // pm2 puts the public id there, which changes whenever the app is added anew.
-        let _ = id;
+    /// Log files: `NAME-out.log` and `NAME-error.log`, with `-INDEX` where instances were asked for (pm2 puts the
+    /// public id there, which changes whenever the app is added anew).
+    pub fn log_names(&self, logs_dir: &str) -> LogNames {
         if self.log.disabled {
-            return LogPaths::default();
+            return LogNames::default();
         }
-        let number = (self.is_numbered(index) && !self.log.merge).then_some(index);
-        let path = |given: Option<&str>, kind: &str| match given {
+        let numbered_from = (!self.log.merge).then_some(self.numbered_from());
+        let name = |given: Option<&str>, kind: &str| match given {
             Some(null) if is_null(null) => None,
-            Some(given) if !given.is_empty() => Some(with_number(given, number)),
-            _ => Some(with_number(&format!("{logs_dir}/{}-{kind}.log", self.file_stem()), number)),
+            Some(given) if !given.is_empty() => Some(FileName::new(given, numbered_from)),
+            _ => Some(FileName::new(&format!("{logs_dir}/{}-{kind}.log", self.file_stem()), numbered_from)),
         };
-        LogPaths {
-            out: path(self.log.out.as_deref(), "out"),
-            err: path(self.log.err.as_deref(), "error"),
-            both: self.log.both.as_deref().and_then(|given| path(Some(given), "all")),
+        LogNames {
+            out: name(self.log.out.as_deref(), "out"),
+            err: name(self.log.err.as_deref(), "error"),
+            both: self.log.both.as_deref().and_then(|given| name(Some(given), "all")),
         }
     }
 
-    /// The pid file of the instance with this index: `NAME-INDEX.pid`, or the given one, with
-    /// `-INDEX` where instances were asked for.
-    pub fn pid_path(&self, index: u32, id: InstanceId, pids_dir: &str) -> String {
-        let _ = id;
+    /// Pid files: `NAME-INDEX.pid`, or the given one, with `-INDEX` where instances were asked for.
+    pub fn pid_name(&self, pids_dir: &str) -> FileName {
         match self.pid_file.as_deref().filter(|given| !given.is_empty()) {
-            Some(given) => with_number(given, self.is_numbered(index).then_some(index)),
-            None => format!("{pids_dir}/{}-{index}.pid", self.file_stem()),
+            Some(given) => FileName::new(given, Some(self.numbered_from())),
+            None => FileName {
+                head: format!("{pids_dir}/{}", self.file_stem()),
+                tail: ".pid".to_owned(),
+                numbered_from: Some(0),
+            },
         }
     }
 }
@@ -62,16 +92,6 @@ impl Spec {
 /// pm2's ways to say that nothing is to be written.
 fn is_null(path: &str) -> bool {
     matches!(path, "/dev/null" | "NULL" | "null")
-}
-
-/// `x.log` with number 2 is `x-2.log`.
-fn with_number(path: &str, number: Option<u32>) -> String {
-    let Some(number) = number else { return path.to_owned() };
-    let base = path.rfind('/').map_or(0, |slash| slash + 1);
-    match path[base..].rfind('.').filter(|dot| *dot > 0) {
-        Some(dot) => format!("{}-{number}{}", &path[..base + dot], &path[base + dot..]),
-        None => format!("{path}-{number}"),
-    }
 }
 
 fn file_stem(name: &str) -> String {
@@ -119,26 +139,26 @@ mod tests {
 
     #[test]
     fn logs_carry_the_index_where_instances_were_asked_for() {
-        let id = InstanceId(9);
+        let of = |name: Option<FileName>, index| name.map(|name| name.of(index));
         let mut spec = Spec::new("web", "/srv/web", "/srv");
-        let paths = spec.log_paths(0, id, "/h/logs");
-        assert_eq!(paths.out.as_deref(), Some("/h/logs/web-out.log"));
-        assert_eq!(paths.err.as_deref(), Some("/h/logs/web-error.log"));
-        assert_eq!(paths.both, None);
-        assert_eq!(spec.log_paths(1, id, "/h").out.as_deref(), Some("/h/web-out-1.log"), "scaled up later");
+        let names = spec.log_names("/h/logs");
+        assert_eq!(of(names.out.clone(), 0).as_deref(), Some("/h/logs/web-out.log"));
+        assert_eq!(of(names.err, 0).as_deref(), Some("/h/logs/web-error.log"));
+        assert_eq!(names.both, None);
+        assert_eq!(of(names.out, 1).as_deref(), Some("/h/logs/web-out-1.log"), "scaled up later");
         spec.instances_asked = true;
         spec.log.err = Some("/var/log/web.err.log".to_owned());
         spec.log.both = Some(String::new());
-        let paths = spec.log_paths(1, id, "/h/logs");
-        assert_eq!(paths.out.as_deref(), Some("/h/logs/web-out-1.log"));
-        assert_eq!(paths.err.as_deref(), Some("/var/log/web.err-1.log"));
-        assert_eq!(paths.both.as_deref(), Some("/h/logs/web-all-1.log"));
+        let names = spec.log_names("/h/logs");
+        assert_eq!(of(names.out, 0).as_deref(), Some("/h/logs/web-out-0.log"));
+        assert_eq!(of(names.err, 1).as_deref(), Some("/var/log/web.err-1.log"));
+        assert_eq!(of(names.both, 1).as_deref(), Some("/h/logs/web-all-1.log"));
         spec.log.merge = true;
-        assert_eq!(spec.log_paths(1, id, "/h").err.as_deref(), Some("/var/log/web.err.log"));
+        assert_eq!(of(spec.log_names("/h").err, 1).as_deref(), Some("/var/log/web.err.log"));
         spec.log.out = Some("/dev/null".to_owned());
-        assert_eq!(spec.log_paths(1, id, "/h").out, None);
+        assert_eq!(spec.log_names("/h").out, None);
         spec.log.disabled = true;
-        assert_eq!(spec.log_paths(1, id, "/h"), LogPaths::default());
+        assert_eq!(spec.log_names("/h"), LogNames::default());
     }
 
     #[test]
@@ -150,16 +170,19 @@ mod tests {
             ("/a/.x", "/a/.x-2"),
             ("x.tar.gz", "x.tar-2.gz"),
         ] {
-            assert_eq!(with_number(path, Some(2)), expected);
+            let name = FileName::new(path, Some(1));
+            assert_eq!((name.of(0).as_str(), name.of(2).as_str()), (path, expected));
         }
     }
 
     #[test]
     fn pid_files() {
         let mut spec = Spec::new("web", "/srv/web", "/srv");
-        assert_eq!(spec.pid_path(0, InstanceId(4), "/h/pids"), "/h/pids/web-0.pid");
+        assert_eq!(spec.pid_name("/h/pids").of(0), "/h/pids/web-0.pid");
+        spec.name = "web.js".to_owned();
+        assert_eq!(spec.pid_name("/h").of(1), "/h/web.js-1.pid");
         spec.pid_file = Some("/run/web.pid".to_owned());
-        assert_eq!(spec.pid_path(0, InstanceId(4), "/h"), "/run/web.pid");
-        assert_eq!(spec.pid_path(1, InstanceId(5), "/h"), "/run/web-1.pid");
+        assert_eq!(spec.pid_name("/h").of(0), "/run/web.pid");
+        assert_eq!(spec.pid_name("/h").of(1), "/run/web-1.pid");
     }
 }

@@ -89,7 +89,7 @@ fn a_crash_at_boot_is_given_up_after_sixteen_launches() {
     }
     host.deliver_all();
     let it = host.core.instance(InstanceId(0)).unwrap();
-    assert_eq!((it.status(), it.restarts), ("errored", 15));
+    assert_eq!((it.status().word(), it.restarts), ("errored", 15));
     assert_eq!(it.cause, Cause::CrashLoop { last: Exit::Code(1), count: 16 });
     assert_eq!(it.desired, Desired::Up);
     assert!(host.core.next_deadline().is_none());

@@ -166,7 +166,7 @@ fn ends_that_rest() {
         assert_eq!(again.is_none(), rests, "{codes:?} {autorestart} {exit:?}");
         if rests {
             let it = host.it();
-            assert_eq!((it.status(), it.desired, it.restarts), ("stopped", Desired::Down, 0));
+            assert_eq!((it.status().word(), it.desired, it.restarts), ("stopped", Desired::Down, 0));
             assert_eq!(it.cause, Cause::Finished(exit));
             assert!(it.is_finished());
         }

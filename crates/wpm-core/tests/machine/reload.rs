@@ -106,7 +106,7 @@ fn the_new_run_is_up_before_the_old_one_is_told_to_end() {
     assert!(matches!(pids[..], [Outcome::Up { .. }, Outcome::Up { .. }]), "{pids:?}");
     for id in [0, 1] {
         let it = host.core.instance(InstanceId(id)).expect("it stays");
-        assert_eq!((it.index, it.restarts, it.status()), (id, 1, "online"));
+        assert_eq!((it.index, it.restarts, it.status().word()), (id, 1, "online"));
     }
     let replaced = host.notes.iter().filter(|(_, note)| matches!(note, Note::Replaced { .. })).count();
     assert_eq!(replaced, 2);

@@ -87,7 +87,7 @@ fn each_case() {
     for (name, instance, status, restarts, cause) in cases {
         let host = restored(vec![instance]);
         let it = host.core.instance(InstanceId(3)).unwrap();
-        assert_eq!((it.status(), it.restarts, &it.cause), (status, restarts, &cause), "{name}");
+        assert_eq!((it.status().word(), it.restarts, &it.cause), (status, restarts, &cause), "{name}");
         assert_eq!((it.index, it.app), (0, host.core.app_named("web").unwrap().id), "{name}");
     }
     assert_eq!(restored(vec![base(Gone)]).core.apps().count(), 0, "deleted meanwhile");

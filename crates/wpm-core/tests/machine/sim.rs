@@ -396,11 +396,11 @@ impl Host {
     }
 
     pub(crate) fn status(&self, id: u32) -> &'static str {
-        self.core.instance(InstanceId(id)).map_or("gone", |it| it.status())
+        self.core.instance(InstanceId(id)).map_or("gone", |it| it.status().word())
     }
 
     pub(crate) fn statuses(&self) -> Vec<(u32, &'static str)> {
-        self.core.instances().map(|it| (it.id.0, it.status())).collect()
+        self.core.instances().map(|it| (it.id.0, it.status().word())).collect()
     }
 }
 

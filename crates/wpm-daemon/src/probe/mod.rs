@@ -56,7 +56,7 @@ impl Daemon {
         if ready.is_none() && health.is_none() {
             return;
         }
-        let files = launch::files(&self.home, &spec, index, id);
+        let files = launch::files(&self.home, &spec, index);
         let subject = Subject {
             process: held.process.unwrap_or_default(),
             shim: held.shim_pid,

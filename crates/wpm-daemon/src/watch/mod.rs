@@ -70,8 +70,8 @@ impl Watches {
 
 fn job(app: &wpm_core::App, home: &Home) -> Job {
     let spec = &app.spec;
-    let own = app.instances.iter().flat_map(|(index, id)| {
-        let files = crate::launch::files(home, spec, *index, *id);
+    let own = app.instances.keys().flat_map(|index| {
+        let files = crate::launch::files(home, spec, *index);
         [files.out, files.err, files.both.unwrap_or_default(), files.pid]
     });
     Job {

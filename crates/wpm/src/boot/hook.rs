@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wpm_client::{Client, Error, Options, Start, home};
-use wpm_proto::request::Op;
+use wpm_proto::request::{Detail, Op};
 use wpm_proto::response::Body;
 
 use crate::failure::Failure;
@@ -51,7 +51,7 @@ fn connect(start: Start) -> Result<Client, Failure> {
 /// The daemon has restored its list by itself. An empty one is filled from what was saved.
 fn started() -> Result<(), Failure> {
     let mut client = connect(Start::IfAbsent)?;
-    let empty = match client.call(Op::List { targets: vec![], detail: false }, |_| ())? {
+    let empty = match client.call(Op::List { targets: vec![], detail: Detail::State }, |_| ())? {
         Body::Apps { apps } => apps.is_empty(),
         _ => false,
     };

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use wpm_client::metrics;
 use wpm_proto::app::AppSpec;
 use wpm_proto::home::Home;
+use wpm_proto::request::Detail;
 
 use super::voice;
 use crate::appfile;
@@ -78,7 +79,7 @@ pub(crate) fn path(home: &Home) -> PathBuf {
 /// Writes the list of the daemon after `pm2 save`.
 pub(super) fn save(context: &mut Context, words: &[String]) -> Result<(), Failure> {
     let mut client = context.daemon()?;
-    let apps = match list(&mut client, Vec::new(), true) {
+    let apps = match list(&mut client, Vec::new(), Detail::Spec) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
     };
@@ -192,7 +193,7 @@ pub(crate) fn resurrect(context: &mut Context) -> Result<Option<Dumped>, Failure
     voice::say(&format!("Restoring processes located in {}", path.display()));
     let caller = Caller::of_this_process()?;
     let mut client = context.daemon()?;
-    let known = match list(&mut client, Vec::new(), false) {
+    let known = match list(&mut client, Vec::new(), Detail::State) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         known => known?,
     };

@@ -5,7 +5,8 @@
 use comfy_table::{Cell, ContentLineStyle, LineStyle, Table, TableStyle, presets};
 use jiff::Timestamp;
 use wpm_client::metrics;
-use wpm_proto::view::{AppView, InstanceView};
+use wpm_proto::request::Detail;
+use wpm_proto::view::{AppView, FileName, InstanceView};
 
 use crate::context::{Context, list};
 use crate::failure::{Code, Failure};
@@ -38,7 +39,7 @@ const COLUMNS: [&str; 13] = [
 /// Prints the list as it is now.
 pub(super) fn print(context: &mut Context) -> Result<(), Failure> {
     let mut client = context.daemon()?;
-    let apps = match list(&mut client, Vec::new(), true) {
+    let apps = match list(&mut client, Vec::new(), Detail::Spec) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
     };
@@ -128,9 +129,11 @@ fn one(app: &AppView, instance: &InstanceView, usage: &Usages) -> String {
     let row = rows.iter().find(|row| row.first_id == instance.id);
     let created = Timestamp::from_millisecond(i64::try_from(instance.created_ms).unwrap_or_default());
     let or_none = |text: String| if text.is_empty() { "N/A".to_owned() } else { text };
-    let or_null = |path: &str| if path.is_empty() { "/dev/null".to_owned() } else { path.to_owned() };
+    let (files, index) = (app.files.as_ref(), instance.index);
+    let or_null =
+        |name: Option<&FileName>| name.map_or_else(|| "/dev/null".to_owned(), |name| name.of(index));
     let facts: [(&str, String); 20] = [
-        ("status", instance.status.clone()),
+        ("status", instance.status.to_string()),
         ("name", app.name.clone()),
         ("namespace", app.namespace.clone()),
         ("version", or_none(app.version.clone().unwrap_or_default())),
@@ -138,9 +141,9 @@ fn one(app: &AppView, instance: &InstanceView, usage: &Usages) -> String {
         ("uptime", row.and_then(|row| row.uptime).map_or_else(|| "0".to_owned(), uptime)),
         ("script path", spec.script.clone()),
         ("script args", or_none(spec.args.join(" "))),
-        ("error log path", or_null(&instance.error_file)),
-        ("out log path", or_null(&instance.out_file)),
-        ("pid path", instance.pid_file.clone()),
+        ("error log path", or_null(files.and_then(|files| files.error.as_ref()))),
+        ("out log path", or_null(files.and_then(|files| files.out.as_ref()))),
+        ("pid path", files.map(|files| files.pid.of(index)).unwrap_or_default()),
         ("interpreter", spec.interpreter.clone().unwrap_or_else(|| "none".to_owned())),
         ("interpreter args", or_none(spec.interpreter_args.join(" "))),
         ("script id", instance.id.to_string()),

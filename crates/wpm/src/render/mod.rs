@@ -7,6 +7,7 @@ pub(crate) mod escape;
 pub(crate) mod inspect;
 pub(crate) mod jobs;
 pub(crate) mod list;
+pub(crate) mod own;
 pub(crate) mod pm2;
 pub(crate) mod rows;
 pub(crate) mod style;

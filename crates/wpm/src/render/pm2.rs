@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use wpm_client::metrics::Usage;
 use wpm_proto::app::AppSpec;
 use wpm_proto::state::SavedExit;
-use wpm_proto::view::{AppView, InstanceView};
+use wpm_proto::view::{AppView, FileName, InstanceView};
 
 use super::rows::Usages;
 
@@ -132,23 +132,24 @@ fn of_instance(app: &AppView, instance: &InstanceView) -> Map<String, Value> {
         Some(SavedExit::OutOfMemory) => json!(128 + 9),
         Some(SavedExit::Unknown) | None => Value::Null,
     };
+    let (files, index) = (app.files.as_ref(), instance.index);
     let fields = [
-        ("status", json!(instance.status)),
+        ("status", json!(instance.status.word())),
         ("pm_id", json!(instance.id)),
         ("pm_uptime", json!(instance.started_ms)),
         ("created_at", json!(instance.created_ms)),
         ("restart_time", json!(instance.restarts)),
         ("unstable_restarts", json!(instance.unstable)),
-        ("pm_out_log_path", json!(log_path(&instance.out_file))),
-        ("pm_err_log_path", json!(log_path(&instance.error_file))),
-        ("pm_pid_path", json!(instance.pid_file)),
+        ("pm_out_log_path", json!(log_path(files.and_then(|files| files.out.as_ref()), index))),
+        ("pm_err_log_path", json!(log_path(files.and_then(|files| files.error.as_ref()), index))),
+        ("pm_pid_path", json!(files.map(|files| files.pid.of(index)))),
         ("unique_id", json!(format!("{}-{}", instance.id, instance.created_ms))),
         ("exit_code", exit_code),
     ];
     let mut all: Map<String, Value> =
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    if let Some(file) = &instance.log_file {
-        all.insert("pm_log_path".to_owned(), json!(file));
+    if let Some(file) = files.and_then(|files| files.both.as_ref()) {
+        all.insert("pm_log_path".to_owned(), json!(file.of(index)));
     }
     let Some(spec) = app.spec.as_deref() else { return all };
     if spec.instances_asked {
@@ -210,8 +211,8 @@ fn of_spec(spec: &AppSpec, all: &mut Map<String, Value>) {
     }
 }
 
-fn log_path(file: &str) -> &str {
-    if file.is_empty() { "/dev/null" } else { file }
+fn log_path(name: Option<&FileName>, index: u32) -> String {
+    name.map_or_else(|| "/dev/null".to_owned(), |name| name.of(index))
 }
 
 #[cfg(test)]
@@ -228,12 +229,15 @@ mod tests {
                 "env": {"PORT": "3000", "status": "mine", "NODE_ENV": "production"},
                 "increment_var": "PORT", "instances_asked": true, "extra": {"vizion": "true"}
             },
+            "files": {
+                "out": {"head": "/o", "tail": ".log", "numbered_from": 0}, "error": null, "both": null,
+                "pid": {"head": "/p", "tail": "", "numbered_from": null}
+            },
             "instances": ([2, 1].map(|id| json!({
                 "id": id, "index": id, "pid": 10, "start_time": 1, "shim_pid": 9, "status": "online",
                 "reason": null, "restarts": 3, "unstable": 0, "started_ms": 5, "created_ms": 4,
-                "last_exit": {"signal": 9}, "restart_in_ms": null, "log_errno": 0, "log_dropped": 0,
-                "out_file": "/o", "error_file": "", "log_file": null, "pid_file": "/p"
-            }))),
+                "last_exit": {"signal": 9}, "restart_in_ms": null, "log_errno": 0, "log_dropped": 0
+        }))),
         }))
         .expect("an app");
         let usage = Usages::from([(1, Usage { cpu: 1.26, memory: 4096, processes: 1 })]);
@@ -248,6 +252,7 @@ mod tests {
         assert_eq!((&env["PORT"], &env["env"]["PORT"]), (&json!("3001"), &json!("3000")));
         assert_eq!((&env["NODE_ENV"], &env["exec_mode"]), (&json!("production"), &json!("cluster_mode")));
         assert_eq!((&env["pm_err_log_path"], &env["vizion"]), (&json!("/dev/null"), &json!(true)));
+        assert_eq!((&env["pm_out_log_path"], &env["pm_pid_path"]), (&json!("/o-1.log"), &json!("/p")));
         assert_eq!(env["NODE_APP_INSTANCE"], json!(1));
     }
 }

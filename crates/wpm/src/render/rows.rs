@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use jiff::tz::TimeZone;
 use wpm_client::metrics::Usage;
 use wpm_proto::state::SavedExit;
-use wpm_proto::view::{AppView, InstanceView};
+use wpm_proto::view::{AppView, InstanceView, Status};
 
 use super::{escape, jobs};
 use crate::quantity::{show_duration, show_size};
@@ -93,7 +93,7 @@ pub(crate) fn rows(apps: &[AppView], usage: &Usages, now: u64, unfold: bool) -> 
 }
 
 fn fraction(app: &AppView) -> String {
-    let online = app.instances.iter().filter(|instance| instance.status == "online").count();
+    let online = app.instances.iter().filter(|instance| instance.status == Status::Online).count();
     format!("{online}/{}", app.instances.len())
 }
 
@@ -132,13 +132,13 @@ fn row(app: &AppView, instances: &[&InstanceView], usage: &Usages, now: u64) -> 
 
 /// How an instance stands.
 pub(crate) fn health(instance: &InstanceView) -> Health {
-    match instance.status.as_str() {
-        "stopped" if instance.on_clock => Health::Scheduled,
-        "online" => Health::Online,
-        "stopped" => Health::Stopped,
-        "waiting restart" => Health::Waiting,
-        "errored" => Health::Errored,
-        _ => Health::Moving,
+    match instance.status {
+        Status::Stopped if instance.on_clock => Health::Scheduled,
+        Status::Online => Health::Online,
+        Status::Stopped => Health::Stopped,
+        Status::WaitingRestart => Health::Waiting,
+        Status::Errored => Health::Errored,
+        Status::Launching | Status::Stopping => Health::Moving,
     }
 }
 
@@ -161,7 +161,7 @@ fn ports(instances: &[&InstanceView]) -> String {
 /// The common word, or how many are in the worst state.
 fn status(worst: &InstanceView, instances: &[&InstanceView]) -> String {
     let same = instances.iter().filter(|instance| instance.status == worst.status).count();
-    if same == instances.len() { worst.status.clone() } else { format!("{same} {}", worst.status) }
+    if same == instances.len() { worst.status.word().to_owned() } else { format!("{same} {}", worst.status) }
 }
 
 /// Reason and exit of the worst instance, its next try, and log trouble of any.
@@ -337,8 +337,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "id": 0, "index": 0, "pid": 1, "start_time": 1, "shim_pid": 7, "status": "online", "reason": null,
             "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0, "last_exit": null,
-            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
-            "log_file": null, "pid_file": ""
+            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0
         }))
         .expect("complete")
     }

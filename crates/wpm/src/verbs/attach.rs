@@ -5,7 +5,7 @@
 use std::io::BufRead as _;
 
 use wpm_client::{Client, Options, Start};
-use wpm_proto::request::Op;
+use wpm_proto::request::{Detail, Op};
 
 use super::Outcome;
 use super::logs::follow_apps;
@@ -37,7 +37,7 @@ struct Attach {
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Attach { target, .. } = arguments(matches)?;
     let mut client = context.daemon()?;
-    let apps = list(&mut client, vec![target.clone()], false)?;
+    let apps = list(&mut client, vec![target.clone()], Detail::State)?;
     let instances: Vec<_> = apps.iter().flat_map(|app| &app.instances).collect();
     let [instance] = instances.as_slice() else {
         return Err(Failure::new(Code::Ambiguous, format!("`{target}` is {} instances", instances.len()))

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use wpm_client::Client;
 use wpm_proto::app::AppSpec;
-use wpm_proto::request::Change;
+use wpm_proto::request::{Change, Detail};
 
 use super::targets;
 use crate::context::list;
@@ -44,7 +44,7 @@ pub(super) fn of(
             .help("give it the name in a command of its own: `wpm restart APP --name NAME`"));
     }
     let mut apps = Vec::new();
-    for app in list(client, known.to_vec(), true)? {
+    for app in list(client, known.to_vec(), Detail::Spec)? {
         let Some(spec) = app.spec else { continue };
         if app.instances.len() < spec.instances as usize {
             let name = escape::clean(&app.name);

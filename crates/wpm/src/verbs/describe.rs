@@ -12,10 +12,11 @@ use wpm_client::metrics::{Sockets, Survey};
 use wpm_client::{home, logs};
 use wpm_proto::ExitCode;
 use wpm_proto::app::AppSpec;
+use wpm_proto::request::Detail;
 use wpm_proto::view::{AppView, InstanceView};
 
 use super::Outcome;
-use super::list::{json, now_ms};
+use super::list::now_ms;
 use crate::cli::{Verb, arguments};
 use crate::complete;
 use crate::context::{Context, list};
@@ -25,6 +26,7 @@ use crate::quantity::{show_duration, show_size};
 use crate::render::escape::{self, MASK};
 use crate::render::jobs;
 use crate::render::list::{Look, glyph};
+use crate::render::own;
 use crate::render::rows::{self, Usages, health};
 use crate::render::style::{self, paint};
 
@@ -58,7 +60,7 @@ struct Describe {
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let describe: Describe = arguments(matches)?;
     let mut client = context.daemon()?;
-    let mut apps = list(&mut client, describe.targets, true)?;
+    let mut apps = list(&mut client, describe.targets, Detail::Spec)?;
     if !describe.env {
         for spec in apps.iter_mut().filter_map(|app| app.spec.as_mut()) {
             for value in spec.env.values_mut() {
@@ -71,7 +73,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     add_ports(&mut apps, &sockets);
     alive::look_at_shims(&mut apps, true);
     if describe.json {
-        output::json(&json(&apps, &usage, &Value::Null))?;
+        output::json(&own::document(&apps, &usage, &Value::Null))?;
         return Ok(ExitCode::Ok);
     }
     if pm2::speaks() {
@@ -293,7 +295,8 @@ fn last_words(app: &AppView) -> String {
     let Some(worst) = worst.filter(|worst| health(worst) >= rows::Health::Waiting) else {
         return String::new();
     };
-    let tail = File::open(&worst.error_file).and_then(|file| logs::tail(&file, 0, LAST_LINES));
+    let Some(file) = app.files.as_ref().and_then(|files| files.error.as_ref()) else { return String::new() };
+    let tail = File::open(file.of(worst.index)).and_then(|file| logs::tail(&file, 0, LAST_LINES));
     let lines = tail.map(|tail| tail.lines).unwrap_or_default();
     if lines.is_empty() {
         return String::new();
@@ -347,8 +350,7 @@ mod tests {
         let at_gate: InstanceView = serde_json::from_value(serde_json::json!({
             "id": 0, "index": 0, "pid": 9, "start_time": 1, "shim_pid": 1, "status": "launching", "reason": null,
             "restarts": 1, "unstable": 1, "started_ms": 0, "created_ms": 0, "last_exit": null,
-            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0, "out_file": "", "error_file": "",
-            "log_file": null, "pid_file": ""
+            "restart_in_ms": null, "log_errno": 0, "log_dropped": 0
         }))
         .expect("complete");
         let look = Look { width: 120, utf8: true };

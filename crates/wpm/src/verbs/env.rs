@@ -4,6 +4,7 @@ mod difference;
 
 use serde_json::json;
 use wpm_proto::ExitCode;
+use wpm_proto::request::Detail;
 
 use super::Outcome;
 use crate::cli::{Verb, arguments};
@@ -43,7 +44,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Arguments { target, diff, values, json } = arguments(matches)?;
     let Some(target) = target else { return paths(context, json) };
     let mut client = context.daemon()?;
-    for app in list(&mut client, vec![target], true)? {
+    for app in list(&mut client, vec![target], Detail::Spec)? {
         let Some(spec) = app.spec else { continue };
         if diff {
             difference::show(context, &spec, values, json)?;

@@ -1,6 +1,7 @@
 //! `wpm id`: the ids of an app's instances.
 
 use wpm_proto::ExitCode;
+use wpm_proto::request::Detail;
 use wpm_proto::view::InstanceView;
 
 use super::Outcome;
@@ -46,7 +47,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 /// The instances of a target in the order of their ids; none where nothing matches, as in pm2.
 pub(super) fn select(context: &mut Context, target: Option<String>) -> Result<Vec<InstanceView>, Failure> {
     let mut client = context.daemon()?;
-    let apps = match list(&mut client, target.into_iter().collect(), false) {
+    let apps = match list(&mut client, target.into_iter().collect(), Detail::State) {
         Err(failure) if failure.is(Code::NoSuchApp) || failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
     };

@@ -2,6 +2,7 @@
 
 use wpm_client::metrics;
 use wpm_proto::ExitCode;
+use wpm_proto::request::Detail;
 
 use super::Outcome;
 use crate::cli::Verb;
@@ -27,7 +28,7 @@ fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
 /// The array, in one line.
 pub(super) fn text(context: &mut Context) -> Result<String, Failure> {
     let mut client = context.daemon()?;
-    let apps = list(&mut client, Vec::new(), true)?;
+    let apps = list(&mut client, Vec::new(), Detail::Spec)?;
     let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
     Ok(pm2::list(&apps, &usage))
 }

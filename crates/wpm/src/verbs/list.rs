@@ -10,7 +10,8 @@ use wpm_client::metrics::Survey;
 use wpm_client::subscribe::Subscription;
 use wpm_client::{Client, alive};
 use wpm_proto::ExitCode;
-use wpm_proto::view::AppView;
+use wpm_proto::request::Detail;
+use wpm_proto::view::{AppView, Status};
 
 use super::Outcome;
 use crate::cli::{Verb, arguments};
@@ -22,7 +23,8 @@ use crate::output;
 use crate::pm2;
 use crate::quantity::{show_duration, show_size};
 use crate::render::list::{Look, draw};
-use crate::render::rows::{self, Field, Row, Usages};
+use crate::render::own;
+use crate::render::rows::{self, Field, Row};
 use crate::render::style::{self, paint};
 
 pub(crate) const VERB: Verb = Verb {
@@ -98,7 +100,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 
 /// These apps as they are now, one row for each.
 pub(super) fn rows_of(client: &mut Client, targets: &[String]) -> Result<Vec<Row>, Failure> {
-    let mut apps = match list(client, targets.to_vec(), false) {
+    let mut apps = match list(client, targets.to_vec(), Detail::State) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
     };
@@ -127,7 +129,12 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
     // pm2 lists everything, whatever is named.
     let targets = if pm2::speaks() { Vec::new() } else { options.targets.clone() };
     let all = targets.is_empty();
-    let mut apps = match list(client, targets, pm2::speaks()) {
+    let detail = match (pm2::speaks(), options.json) {
+        (true, _) => Detail::Spec,
+        (_, true) => Detail::Files,
+        _ => Detail::State,
+    };
+    let mut apps = match list(client, targets, detail) {
         // A list of nothing is a list.
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
@@ -147,7 +154,7 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
         let daemon = client.welcome().map(|welcome| {
             json!({ "version": welcome.version, "pid": welcome.pid, "keeper_stopped": stopped.is_some() })
         });
-        return Ok(format!("{}\n", json(&apps, &usage, &daemon.unwrap_or(Value::Null))));
+        return Ok(format!("{}\n", own::document(&apps, &usage, &daemon.unwrap_or(Value::Null))));
     }
     if apps.is_empty() && output::stdout_is_terminal() && !pm2::speaks() {
         return Ok(format!("no apps yet: {}\n", paint(style::COMMAND, "wpm start FILE")));
@@ -174,21 +181,6 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// wpm's own JSON: the daemon's view with the usage of each instance.
-pub(super) fn json(apps: &[AppView], usage: &Usages, daemon: &Value) -> Value {
-    let mut apps = json!(apps);
-    for instance in
-        apps.as_array_mut().into_iter().flatten().filter_map(|app| app["instances"].as_array_mut()).flatten()
-    {
-        let id = instance["id"].as_u64().and_then(|id| u32::try_from(id).ok());
-        let used = id.and_then(|id| usage.get(&id));
-        instance["cpu"] = json!(used.map(|usage| (usage.cpu * 10.0).round() / 10.0));
-        instance["memory"] = json!(used.map(|usage| usage.memory));
-        instance["processes"] = json!(used.map(|usage| usage.processes));
-    }
-    json!({ "schema": 1, "daemon": daemon, "apps": apps })
-}
-
 /// Adds the ports that the kernel knows of to those that workers of a cluster have told.
 fn add_ports(apps: &mut [AppView], listening: &HashMap<u32, Vec<SocketAddr>>) {
     for instance in apps.iter_mut().flat_map(|app| &mut app.instances) {
@@ -199,7 +191,7 @@ fn add_ports(apps: &mut [AppView], listening: &HashMap<u32, Vec<SocketAddr>>) {
 }
 
 fn host_line(client: &Client, apps: &[AppView]) -> String {
-    let online = apps.iter().filter(|app| app.instances.iter().any(|it| it.status == "online")).count();
+    let online = apps.iter().filter(|app| app.instances.iter().any(|it| it.status == Status::Online)).count();
     let mut parts = Vec::new();
     if let Some(name) = rustix::system::uname().nodename().to_str().ok().filter(|name| !name.is_empty()) {
         parts.push(format!("host {name}"));

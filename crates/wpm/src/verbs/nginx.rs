@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use wpm_cluster::nginx::{Member, Method, Site, Target, members, render};
 use wpm_proto::ExitCode;
-use wpm_proto::view::{AppView, InstanceView};
+use wpm_proto::view::{AppView, InstanceView, Status};
 
 use super::Outcome;
 use crate::cli::{Verb, arguments};
@@ -167,7 +167,7 @@ fn text(app: &AppView, wanted: &Wanted, before: &[Member]) -> Result<(String, us
 
 /// Whether it serves, or will in a moment: nginx itself finds out that it does not for now.
 fn is_wanted(instance: &InstanceView) -> bool {
-    !matches!(instance.status.as_str(), "stopped" | "stopping" | "errored")
+    !matches!(instance.status, Status::Stopped | Status::Stopping | Status::Errored)
 }
 
 fn warn_of_missing(context: &Context, missing: usize, of: usize) {

@@ -6,7 +6,7 @@ use std::fs::File;
 
 use wpm_client::logs;
 use wpm_proto::ExitCode;
-use wpm_proto::request::Op;
+use wpm_proto::request::{Detail, Op};
 use wpm_proto::response::Body;
 
 use super::Outcome;
@@ -51,7 +51,7 @@ fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
                 ));
                 text.extend(daemon.storage_trouble.map(|trouble| format!("storage: {trouble}\n")));
             }
-            for app in list(&mut client, Vec::new(), false).unwrap_or_default() {
+            for app in list(&mut client, Vec::new(), Detail::State).unwrap_or_default() {
                 for instance in &app.instances {
                     let exit = instance.last_exit.map(crate::outcome::ended).unwrap_or_default();
                     text.push_str(&format!(

@@ -2,8 +2,8 @@
 
 use wpm_client::Client;
 use wpm_proto::app::AppSpec;
-use wpm_proto::request::{Change, Op};
-use wpm_proto::view::AppView;
+use wpm_proto::request::{Change, Detail, Op};
+use wpm_proto::view::{AppView, Status};
 
 use super::changed::{self, Changed};
 use super::described::Described;
@@ -85,7 +85,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
                 Some(client) => client,
                 none => none.insert(context.daemon()?),
             };
-            if is_known(&target, &list(client, Vec::new(), false)?) {
+            if is_known(&target, &list(client, Vec::new(), Detail::State)?) {
                 known.push(target);
                 continue;
             }
@@ -196,7 +196,7 @@ fn start_known(
     waiting: Waiting,
 ) -> Outcome {
     let wait = !waiting.no_wait;
-    let views = list(client, known.clone(), false)?;
+    let views = list(client, known.clone(), Detail::State)?;
     let op = match changed {
         // Another environment means a new run.
         Changed::Little(change) if change.env.is_some() => Op::Restart { targets: known, change, wait },
@@ -225,7 +225,7 @@ fn start_known(
 }
 
 fn is_all_up(app: &AppView) -> bool {
-    app.instances.iter().all(|instance| instance.status == "online")
+    app.instances.iter().all(|instance| instance.status == Status::Online)
 }
 
 /// Other settings mean a new run, and `start` begins none where one is.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use wpm_client::Client;
+use wpm_proto::request::Detail;
 
 use crate::appfile::{self, Choice};
 use crate::complete;
@@ -66,7 +67,7 @@ pub(crate) fn file_env(
     client: &mut Client,
     known: &[String],
 ) -> Result<BTreeMap<String, BTreeMap<String, String>>, Failure> {
-    let apps = list(client, known.to_vec(), false)?;
+    let apps = list(client, known.to_vec(), Detail::State)?;
     let with_files = apps.into_iter().filter(|app| !app.env_files.is_empty());
     with_files.map(|app| Ok((app.name, file_variables(&app.env_files)?))).collect()
 }

@@ -16,9 +16,8 @@ fn app(name: &str, first_id: u32, instances: &[serde_json::Value]) -> wpm_proto:
                 "id": first_id as usize + index, "index": index, "pid": 100, "start_time": 1, "shim_pid": 99,
                 "status": "online", "reason": null, "restarts": 0, "unstable": 0,
                 "started_ms": NOW - 187_200_000, "created_ms": 0, "last_exit": null, "restart_in_ms": null,
-                "log_errno": 0, "log_dropped": 0, "out_file": "/o", "error_file": "/e", "log_file": null,
-                "pid_file": "/p"
-            });
+                "log_errno": 0, "log_dropped": 0
+        });
             for (key, value) in given.as_object().expect("an object") {
                 instance[key] = value.clone();
             }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use wpm_client::{alive, home};
 use wpm_proto::home::Home;
-use wpm_proto::request::Op;
+use wpm_proto::request::{Detail, Op};
 use wpm_proto::response::Body;
-use wpm_proto::view::{AppView, DaemonView};
+use wpm_proto::view::{AppView, DaemonView, Status};
 
 use super::Finding;
 use crate::context::{Context, keeper_trouble, list};
@@ -112,7 +112,7 @@ fn daemon(context: &mut Context, home: &Home) -> Vec<Finding> {
         }
     }
     findings.extend(keeper(home));
-    if let Ok(mut apps) = list(&mut client, Vec::new(), false) {
+    if let Ok(mut apps) = list(&mut client, Vec::new(), Detail::Files) {
         alive::look_at_shims(&mut apps, true);
         findings.extend(of_apps(&apps));
     }
@@ -234,9 +234,11 @@ fn of_apps(apps: &[AppView]) -> Vec<Finding> {
         .filter(|(_, instance)| instance.log_errno != 0)
         .map(|(app, instance)| {
             let name = escape::clean(&app.name);
+            let out = app.files.as_ref().and_then(|files| files.out.as_ref());
+            let file = out.map_or_else(|| "its log".to_owned(), |out| out.of(instance.index));
             Finding::bad(
                 format!("{name}/{}: {}", instance.index, log_trouble(instance)),
-                format!("make room for {}; writing goes on by itself", instance.out_file),
+                format!("make room for {file}; writing goes on by itself"),
             )
         })
         .collect();
@@ -249,7 +251,7 @@ fn of_apps(apps: &[AppView]) -> Vec<Finding> {
             ));
         }
     }
-    let errored = |app: &&AppView| app.instances.iter().any(|instance| instance.status == "errored");
+    let errored = |app: &&AppView| app.instances.iter().any(|instance| instance.status == Status::Errored);
     for app in apps.iter().filter(errored) {
         let name = escape::clean(&app.name);
         findings.push(Finding::doubtful(format!("{name} was given up"), format!("wpm describe {name}")));

@@ -8,7 +8,7 @@ use std::path::Path;
 use wpm_client::Client;
 use wpm_proto::ExitCode;
 use wpm_proto::app::AppSpec;
-use wpm_proto::request::Op;
+use wpm_proto::request::{Detail, Op};
 use wpm_proto::response::{Body, Outcome as Came};
 
 use crate::context::{Context, list, unexpected};
@@ -34,7 +34,7 @@ pub(super) fn take_over(context: &mut Context, home: &Path, names: &[String], ca
         ));
     }
     let mut client = context.daemon()?;
-    let known = match list(&mut client, Vec::new(), false) {
+    let known = match list(&mut client, Vec::new(), Detail::State) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         known => known?,
     };

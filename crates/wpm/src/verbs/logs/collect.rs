@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use wpm_client::logs::{self as files, Line, Source, Tail};
 use wpm_client::{Client, Options, Start, saved_apps};
 use wpm_proto::home::Home;
+use wpm_proto::request::Detail;
 use wpm_proto::view::AppView;
 
 use super::Logs;
@@ -80,7 +81,7 @@ impl Known {
     ) -> Result<Vec<usize>, Failure> {
         let options = Options { start: Start::Never, ..Options::default() };
         let answer = match Client::open(self.home.clone(), options) {
-            Ok(mut client) => Some(list(&mut client, Vec::new(), false)),
+            Ok(mut client) => Some(list(&mut client, Vec::new(), Detail::Files)),
             Err(_) => None,
         };
         let found = match answer {

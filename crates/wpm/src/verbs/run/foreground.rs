@@ -11,7 +11,7 @@ use wpm_client::subscribe::Subscription;
 use wpm_client::{Client, Ending};
 use wpm_proto::ExitCode;
 use wpm_proto::app::AppSpec;
-use wpm_proto::request::Op;
+use wpm_proto::request::{Detail, Op};
 
 use super::guard::Guard;
 use super::init::{self, Asked, Signals};
@@ -120,7 +120,7 @@ impl Run {
             if look && let Some(client) = &mut client {
                 look = false;
                 self.following.look();
-                let apps = match list(client, Vec::new(), true) {
+                let apps = match list(client, Vec::new(), Detail::Spec) {
                     Err(failure) if failure.is(Code::NoApps) => Vec::new(),
                     apps => apps?,
                 };

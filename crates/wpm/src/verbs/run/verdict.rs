@@ -3,7 +3,7 @@
 //! Pure: what the daemon shows goes in. Invariant: an app that will be started again by itself is not over.
 
 use wpm_proto::state::SavedExit;
-use wpm_proto::view::{AppView, InstanceView};
+use wpm_proto::view::{AppView, InstanceView, Status};
 
 /// The exit code of the run, once every essential app has ended for good: that of the first of them, in
 /// their order, that did not end well. The apps must have been asked for with detail.
@@ -24,11 +24,11 @@ pub(super) fn verdict(apps: &[AppView], essential: &[String]) -> Option<u8> {
 
 /// The code of an instance that has ended for good.
 fn of_instance(app: &AppView, instance: &InstanceView) -> Option<u8> {
-    let errored = instance.status == "errored";
+    let errored = instance.status == Status::Errored;
     let scheduled = app.spec.as_deref().is_some_and(|spec| {
         spec.schedule.is_some() || spec.cron_restart.as_deref().is_some_and(|rule| rule != "0")
     });
-    if !errored && (instance.status != "stopped" || scheduled || waits_for_another(instance)) {
+    if !errored && (instance.status != Status::Stopped || scheduled || waits_for_another(instance)) {
         return None;
     }
     let code = match instance.last_exit {
@@ -59,10 +59,9 @@ mod tests {
             .iter()
             .map(|(status, exit)| {
                 json!({
-                    "id": 0, "index": 0, "pid": 0, "start_time": 0, "shim_pid": 0, "status": status,
-                    "reason": null, "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0,
-                    "last_exit": exit, "restart_in_ms": null, "log_errno": 0, "log_dropped": 0,
-                    "out_file": "", "error_file": "", "log_file": null, "pid_file": ""
+                            "id": 0, "index": 0, "pid": 0, "start_time": 0, "shim_pid": 0, "status": status,
+                            "reason": null, "restarts": 0, "unstable": 0, "started_ms": 0, "created_ms": 0,
+                            "last_exit": exit, "restart_in_ms": null, "log_errno": 0, "log_dropped": 0
                 })
             })
             .collect();
