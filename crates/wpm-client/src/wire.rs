@@ -102,8 +102,11 @@ impl Connection {
         let length = frame::length(*prefix)
             .map_err(|length| Error::Protocol(format!("a frame of {length} bytes was announced")))?;
         let Some(payload) = rest.get(..length) else { return Ok(None) };
-        let value = serde_json::from_slice(payload)
-            .map_err(|cause| Error::Protocol(format!("frame of {length} bytes: {cause}")))?;
+        let no_json =
+            |cause: &dyn std::fmt::Display| Error::Protocol(format!("frame of {length} bytes: {cause}"));
+        // Once for all of it, not for each word of hundreds of instances.
+        let text = std::str::from_utf8(payload).map_err(|cause| no_json(&cause))?;
+        let value = serde_json::from_str(text).map_err(|cause| no_json(&cause))?;
         self.start += frame::PREFIX + length;
         if self.start == self.buffer.len() {
             self.buffer.clear();

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use wpm_proto::error::{ErrorCode, WireError};
@@ -26,7 +26,7 @@ const QUEUE: usize = 16 << 20;
 /// Time for a frame to be complete once it has begun, and for one to be taken by the client.
 const FRAME_TIME: Duration = Duration::from_secs(10);
 
-/// Room for a response, in bytes; most have it.
+/// Room for what a client sends at once, and for a response, in bytes; most have it.
 const USUAL: usize = 512;
 
 /// A request and whose it is.
@@ -139,7 +139,8 @@ async fn read(
         let _ = reply(encode(&Response { id: request, body: Body::Error { error } }));
     };
     // Whoever does not even greet holds a descriptor that others may need.
-    let greeting = timeout(FRAME_TIME, next(stream)).await;
+    let mut stream = BufReader::with_capacity(USUAL, stream);
+    let greeting = timeout(FRAME_TIME, next(&mut stream)).await;
     let hello: Hello = match greeting.unwrap_or_else(|_| Err("no greeting came in time".into())) {
         Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
             Ok(hello) => hello,
@@ -178,7 +179,7 @@ async fn read(
         );
     }
     loop {
-        let bytes = match next(stream).await {
+        let bytes = match next(&mut stream).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return,
             Err(message) => return refuse(0, ErrorCode::BadRequest, message, None),
@@ -206,7 +207,7 @@ fn request_number(bytes: &[u8]) -> u64 {
 }
 
 /// The next frame; `None` when the client has closed between frames.
-async fn next(mut stream: &Stream) -> Result<Option<Vec<u8>>, String> {
+async fn next(mut stream: &mut BufReader<&Stream>) -> Result<Option<Vec<u8>>, String> {
     let mut prefix = [0; frame::PREFIX];
     // A client may be silent for as long as it likes, but not in the middle of a frame.
     match stream.read(&mut prefix).await {

@@ -119,9 +119,9 @@ impl Home {
     pub fn cpu_samples(&self) -> PathBuf {
         self.run().join("cpu-samples")
     }
-    /// Processes that `wpm list` has found to be none of wpm's.
-    pub fn strangers(&self) -> PathBuf {
-        self.run().join("strangers")
+    /// Processes of which `wpm list` need know nothing: shims, and those that are none of wpm's.
+    pub fn bystanders(&self) -> PathBuf {
+        self.run().join("bystanders")
     }
     /// Listening sockets that the last `wpm list` found.
     pub fn listening(&self) -> PathBuf {

@@ -84,7 +84,7 @@ pub(crate) fn pick(
     awaited: impl Fn(&AppView, u32) -> u64,
 ) -> Result<Picked, Failure> {
     let app = one_app(client, target)?;
-    let survey = Survey::some(client.home(), app.instances.iter());
+    let mut survey = Survey::some(client.home(), app.instances.iter());
     let usage = survey.usage(client.home());
     let reached = of(&app, &survey);
     let cpu = |id: u32| usage.get(&id).map_or(0.0, |used| used.cpu);

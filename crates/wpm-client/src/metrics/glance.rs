@@ -27,55 +27,68 @@ struct Known {
     own: HashMap<Key, Vec<u64>>,
 }
 
-/// Addresses on which these instances listen, by public id; `pids` gives the processes of one, and `lives`
-/// knows whether one of another app is still there.
+/// What listens now, and what was found before.
+#[derive(Debug)]
+pub(super) struct Listening {
+    /// Addresses by inode; none where the kernel does not tell.
+    now: Option<HashMap<u64, SocketAddr>>,
+    before: Known,
+}
+
+impl Listening {
+    /// Asks the kernel, and reads what an earlier look has left.
+    pub(super) fn look(home: &Home) -> Self {
+        let by_inode = |socket: diag::Socket| (socket.inode, socket.local);
+        let now = diag::listening().map(|all| all.into_iter().map(by_inode).collect());
+        let before = if now.is_some() { Known::load(home) } else { Known::default() };
+        Self { now, before }
+    }
+}
+
+/// Addresses on which these instances listen, by public id; each comes with the processes of its tree, and `lives`
+/// knows whether one of another app is still there. `looked`: what listens, where it was asked for already.
 pub(super) fn listening(
     home: &Home,
-    instances: &[&InstanceView],
-    pids: impl Fn(&InstanceView) -> Vec<i32>,
+    looked: Option<Listening>,
+    trees: &[(&InstanceView, Vec<i32>)],
     lives: impl Fn(Key) -> bool,
 ) -> HashMap<u32, Vec<SocketAddr>> {
     // Workers of a cluster have told theirs.
-    let silent: Vec<&InstanceView> =
-        instances.iter().copied().filter(|instance| instance.ports.is_empty()).collect();
+    let silent: Vec<&(&InstanceView, Vec<i32>)> =
+        trees.iter().filter(|(instance, _)| instance.ports.is_empty()).collect();
     if silent.is_empty() {
         return HashMap::new();
     }
-    let Some(sockets) = diag::listening() else { return HashMap::new() };
-    let now: HashMap<u64, SocketAddr> =
-        sockets.into_iter().map(|socket| (socket.inode, socket.local)).collect();
-    let before = Known::load(home);
+    let Listening { now: Some(now), mut before } = looked.unwrap_or_else(|| Listening::look(home)) else {
+        return HashMap::new();
+    };
     let fresh = now.keys().any(|inode| !before.seen.contains(inode));
-    let mut known = Known { seen: now.keys().copied().collect(), own: HashMap::new() };
-    for instance in &silent {
+    let mut changed = fresh || before.seen.len() != now.len();
+    let mut own = HashMap::with_capacity(silent.len());
+    for (instance, pids) in silent.iter().copied() {
         let key = (instance.pid, instance.start_time);
-        let own = match before.own.get(&key).filter(|_| !fresh) {
-            Some(own) => own.clone(),
-            None => {
-                let open = pids(instance).into_iter().flat_map(sockets::inodes);
-                open.filter(|inode| now.contains_key(inode)).collect::<HashSet<u64>>().into_iter().collect()
-            }
-        };
-        known.own.insert(key, own);
+        let found = before.own.remove(&key).filter(|_| !fresh).unwrap_or_else(|| {
+            changed = true;
+            let open = pids.iter().flat_map(|pid| sockets::inodes(*pid));
+            open.filter(|inode| now.contains_key(inode)).collect::<HashSet<u64>>().into_iter().collect()
+        });
+        own.insert(key, found);
     }
     let addresses = |instance: &InstanceView| -> Vec<SocketAddr> {
-        let own = known.own.get(&(instance.pid, instance.start_time)).into_iter().flatten();
+        let own = own.get(&(instance.pid, instance.start_time)).into_iter().flatten();
         let mut found: Vec<SocketAddr> = own.filter_map(|inode| now.get(inode).copied()).collect();
         found.sort_unstable_by_key(|address| (address.port(), *address));
         found.dedup();
         found
     };
-    let found = silent.iter().map(|instance| (instance.id, addresses(instance))).collect();
+    let found = silent.iter().map(|(instance, _)| (instance.id, addresses(instance))).collect();
     // A look at some apps keeps what is known of the others, unless that may be out of date.
-    if !fresh {
-        for (key, own) in &before.own {
-            if lives(*key) {
-                known.own.entry(*key).or_insert_with(|| own.clone());
-            }
-        }
-    }
-    if known != before {
-        known.store(home);
+    let others = before.own.len();
+    before.own.retain(|key, _| !fresh && lives(*key));
+    changed |= before.own.len() != others;
+    own.extend(before.own);
+    if changed {
+        Known { seen: now.into_keys().collect(), own }.store(home);
     }
     found
 }
@@ -117,7 +130,6 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::net::TcpListener;
 
     use super::*;
@@ -136,13 +148,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let home = Home::new(dir.path());
         fs::create_dir(home.run()).expect("created");
-        let searched = Cell::new(0);
+        let me = i32::try_from(std::process::id()).expect("a pid");
         let look = |one: &InstanceView| {
-            let pids = |_: &InstanceView| {
-                searched.set(searched.get() + 1);
-                vec![i32::try_from(std::process::id()).expect("a pid")]
-            };
-            listening(&home, &[one], pids, |_| true).remove(&one.id).unwrap_or_default()
+            listening(&home, None, &[(one, vec![me])], |_| true).remove(&one.id).unwrap_or_default()
         };
         let bind = || {
             let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -153,19 +161,13 @@ mod tests {
         let one = instance(1, 7);
         assert!(look(&one).contains(&address));
         let (_second, address) = bind();
-        // Other tests listen meanwhile: what is searched at most once for each is all that can be said.
-        let before = searched.get();
-        assert!(look(&one).contains(&address));
-        assert!(searched.get() > before, "something new listens");
+        assert!(look(&one).contains(&address), "something new listens");
         // The same pid with another start is another process.
-        let before = searched.get();
         assert!(look(&instance(1, 8)).contains(&address));
-        assert!(searched.get() > before);
         assert_eq!(Known::load(&home).own.len(), 2, "of the other one it is kept, too");
         // Workers that have told theirs are not searched for.
         let told = InstanceView { ports: vec!["80".into()], ..instance(1, 9) };
-        let before = searched.get();
-        assert!(look(&told).is_empty() && searched.get() == before);
+        assert!(look(&told).is_empty());
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! CPU and memory of running apps, read from the kernel by whoever looks.
 //!
 //! The daemon has no part in it, so looking costs it nothing. One pass over `/proc` serves all
-//! instances; whom an earlier one has found to be a stranger is not read again. Invariant: a process id whose start time differs is a stranger and counts for nothing.
+//! instances; whom an earlier one has found to be a bystander is not read again. Invariant: a process id whose start time differs is a stranger and counts for nothing.
 
+mod bystanders;
 mod cache;
 mod diag;
+mod early;
 mod glance;
 mod procfs;
 mod samples;
 mod sockets;
-mod strangers;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -18,10 +19,12 @@ use rustix::time::{ClockId, clock_gettime};
 use wpm_proto::home::Home;
 use wpm_proto::view::InstanceView;
 
-use procfs::Process;
+use bystanders::Bystanders;
+pub use early::Early;
+use glance::Listening;
+use procfs::{Named, Process};
 use samples::{Sample, Samples};
 pub use sockets::Sockets;
-use strangers::Strangers;
 
 /// Instances up to which their processes are found one by one, and not among all.
 const FEW: usize = 8;
@@ -37,74 +40,87 @@ pub struct Usage {
     pub processes: u32,
 }
 
-/// Usage of every instance that runs, by public id.
-pub fn measure<'a>(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> HashMap<u32, Usage> {
-    Survey::whole(home, instances).usage(home)
-}
-
 /// One pass over `/proc`, which answers every question about these instances.
 #[derive(Debug)]
 pub struct Survey<'a> {
-    /// Those that run.
-    instances: Vec<&'a InstanceView>,
+    /// Those that run, each with the processes of its tree: none of a stranger.
+    trees: Vec<(&'a InstanceView, Vec<i32>)>,
     table: Table,
+    /// When it looked, in milliseconds since boot.
+    at_ms: u64,
+    earlier: Earlier,
+}
+
+/// What earlier looks have left for this one, as far as it was fetched already.
+#[derive(Debug, Default)]
+struct Earlier {
+    samples: Option<Samples>,
+    listening: Option<Listening>,
 }
 
 impl<'a> Survey<'a> {
     /// Looks at what runs now, without what earlier looks have found.
     pub fn new(instances: impl Iterator<Item = &'a InstanceView>) -> Self {
-        Self::look(None, instances, false)
+        Self::look(None, running(instances), false)
     }
 
     /// Looks at what runs now of these instances; the home may have others.
     pub fn some(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> Self {
-        Self::look(Some(home), instances, false)
+        Self::look(Some(home), running(instances), false)
     }
 
-    /// Looks at what runs now; these instances are all that the home has.
-    pub fn whole(home: &Home, instances: impl Iterator<Item = &'a InstanceView>) -> Self {
-        Self::look(Some(home), instances, true)
-    }
-
-    fn look(home: Option<&Home>, instances: impl Iterator<Item = &'a InstanceView>, whole: bool) -> Self {
-        let instances: Vec<&InstanceView> = instances.filter(|instance| instance.pid > 0).collect();
+    fn look(home: Option<&Home>, instances: Vec<&'a InstanceView>, whole: bool) -> Self {
         if instances.is_empty() {
-            return Self { instances, table: Table::new(Vec::new()) };
+            return Self::of(instances, Table::new(Vec::new()), boottime_ms());
         }
         let roots = || instances.iter().flat_map(|instance| [instance.pid, instance.shim_pid]);
         if instances.len() <= FEW
             && let Some(processes) = procfs::trees(&roots().collect::<Vec<_>>())
         {
-            return Self { instances, table: Table::new(processes) };
+            return Self::of(instances, Table::new(processes), boottime_ms());
         }
-        let strangers = home.map(|home| Strangers::load(home, roots())).unwrap_or_default();
-        let shims: HashSet<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
+        let shims = shims_of(&instances);
+        let mistaken = |known: &Bystanders| instances.iter().any(|it| known.mistakes(it.pid, it.shim_pid));
+        let known = home.map(Bystanders::load).filter(|known| !mistaken(known)).unwrap_or_default();
         let named = procfs::named();
         // Of shims nothing need be known but who their children are.
-        let asked = named.iter().filter(|it| !shims.contains(&it.pid) && !strangers.has(**it));
-        let processes = procfs::all(&asked.map(|it| it.pid).collect::<Vec<_>>());
-        let survey = Self { table: Table::new(processes.clone()), instances };
+        let asked = named.iter().filter(|it| shims.binary_search(&it.pid).is_err() && !known.has(**it));
+        let processes = procfs::all(asked.map(|it| it.pid).collect());
+        let survey = Self::of(instances, Table::new(processes), boottime_ms());
         if let Some(home) = home.filter(|_| whole) {
-            let own: HashSet<i32> = survey.instances.iter().flat_map(|it| survey.table.pids(it)).collect();
-            strangers.note(home, &named, &processes, |pid| own.contains(&pid));
+            survey.note(home, &known, &named, &shims, known.unknown(&named, &shims));
         }
         survey
     }
 
+    fn of(instances: Vec<&'a InstanceView>, table: Table, at_ms: u64) -> Self {
+        let trees = instances.into_iter().map(|instance| (instance, table.pids(instance))).collect();
+        Self { trees, table, at_ms, earlier: Earlier::default() }
+    }
+
+    /// Leaves to the next look whom it need not read, where this one has read some of them; so many of them shims.
+    fn note(&self, home: &Home, known: &Bystanders, named: &[Named], shims: &[i32], unknown_shims: usize) {
+        let own = || self.trees.iter().flat_map(|(_, pids)| pids);
+        let others = self.table.processes.len().saturating_sub(own().count());
+        if Bystanders::is_worth_it(others + unknown_shims) {
+            let own: HashSet<i32> = own().copied().collect();
+            known.note(home, named, &self.table.processes, shims, |pid| own.contains(&pid));
+        }
+    }
+
     /// Usage of every instance, by public id. `home` keeps the sample that the next look compares with.
-    pub fn usage(&self, home: &Home) -> HashMap<u32, Usage> {
-        if self.instances.is_empty() {
+    pub fn usage(&mut self, home: &Home) -> HashMap<u32, Usage> {
+        if self.trees.is_empty() {
             return HashMap::new();
         }
-        let mut samples = Samples::load(home);
-        let now = boottime_ms();
+        let mut samples = self.earlier.samples.take().unwrap_or_else(|| Samples::load(home));
+        let (now, per_second) = (self.at_ms, rustix::param::clock_ticks_per_second());
         let usage = self
-            .instances
+            .trees
             .iter()
-            .filter_map(|instance| {
-                let totals = self.table.tree(instance)?;
+            .filter_map(|(instance, pids)| {
+                let totals = self.table.sum(pids)?;
                 let sample = Sample { at_ms: now, ticks: totals.ticks };
-                let per_second = rustix::param::clock_ticks_per_second();
                 let started = instance.start_time * 1000 / per_second;
                 let earlier = samples.exchange((instance.pid, instance.start_time), sample);
                 let earlier = earlier.unwrap_or(Sample { at_ms: started, ticks: 0 });
@@ -121,15 +137,28 @@ impl<'a> Survey<'a> {
 
     /// TCP addresses on which those listen that do not tell themselves, by public id: what [`Self::sockets`]
     /// tells, for a list that is asked for often. Instances in other network namespaces are left out.
-    pub fn listening(&self, home: &Home) -> HashMap<u32, Vec<SocketAddr>> {
-        let lives = |(pid, start)| self.table.processes.get(&pid).is_some_and(|it| it.start_time == start);
-        glance::listening(home, &self.instances, |instance| self.table.pids(instance), lives)
+    pub fn listening(&mut self, home: &Home) -> HashMap<u32, Vec<SocketAddr>> {
+        let looked = self.earlier.listening.take();
+        let table = &self.table;
+        let lives = |(pid, start)| table.get(pid).is_some_and(|it| it.start_time == start);
+        glance::listening(home, looked, &self.trees, lives)
     }
 
     /// Sockets of every instance, by public id.
     pub fn sockets(&self) -> HashMap<u32, Sockets> {
-        sockets::of_trees(self.instances.iter().map(|instance| (*instance, self.table.pids(instance))))
+        sockets::of_trees(&self.trees)
     }
+}
+
+fn running<'a>(instances: impl Iterator<Item = &'a InstanceView>) -> Vec<&'a InstanceView> {
+    instances.filter(|instance| instance.pid > 0).collect()
+}
+
+/// Their shims, in order.
+fn shims_of(instances: &[&InstanceView]) -> Vec<i32> {
+    let mut shims: Vec<i32> = instances.iter().map(|instance| instance.shim_pid).collect();
+    shims.sort_unstable();
+    shims
 }
 
 fn boottime_ms() -> u64 {
@@ -147,52 +176,63 @@ struct Totals {
 /// All processes, with who is whose child.
 #[derive(Debug)]
 struct Table {
-    processes: HashMap<i32, Process>,
-    children: HashMap<i32, Vec<i32>>,
+    /// In the order of their pids.
+    processes: Vec<Process>,
+    /// Parent and child, in order.
+    children: Vec<(i32, i32)>,
 }
 
 impl Table {
-    fn new(list: Vec<Process>) -> Self {
-        let mut processes = HashMap::with_capacity(list.len());
-        let mut children: HashMap<i32, Vec<i32>> = HashMap::with_capacity(list.len());
-        for process in list {
-            children.entry(process.parent).or_default().push(process.pid);
-            processes.insert(process.pid, process);
-        }
+    fn new(mut processes: Vec<Process>) -> Self {
+        processes.sort_unstable_by_key(|process| process.pid);
+        let mut children: Vec<(i32, i32)> =
+            processes.iter().map(|process| (process.parent, process.pid)).collect();
+        children.sort_unstable();
         Self { processes, children }
     }
 
-    /// Sums up the processes of an instance.
-    fn tree(&self, instance: &InstanceView) -> Option<Totals> {
-        let pids = self.pids(instance);
-        if pids.is_empty() {
-            return None;
-        }
+    fn get(&self, pid: i32) -> Option<&Process> {
+        let at = self.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
+        self.processes.get(at)
+    }
+
+    fn children(&self, pid: i32) -> impl Iterator<Item = i32> {
+        let first = self.children.partition_point(|(parent, _)| *parent < pid);
+        let from = self.children.iter().skip(first);
+        from.take_while(move |(parent, _)| *parent == pid).map(|(_, child)| *child)
+    }
+
+    /// Sums up the processes of a tree; none of an empty one.
+    fn sum(&self, pids: &[i32]) -> Option<Totals> {
         let mut totals = Totals::default();
-        for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
+        for process in pids.iter().filter_map(|pid| self.get(*pid)) {
             totals.ticks += process.ticks;
             totals.memory += process.memory;
             totals.processes += 1;
         }
-        Some(totals)
+        (totals.processes > 0).then_some(totals)
     }
 
     /// The main process, its descendants, and what its shim has inherited from them; none of a stranger.
     fn pids(&self, instance: &InstanceView) -> Vec<i32> {
-        if self.processes.get(&instance.pid).is_none_or(|main| main.start_time != instance.start_time) {
+        if !self.has_main(instance) {
             return Vec::new();
         }
         let mut todo = vec![instance.pid];
         if instance.shim_pid > 0 {
-            let inherited = self.children.get(&instance.shim_pid).into_iter().flatten();
-            todo.extend(inherited.filter(|pid| **pid != instance.pid));
+            todo.extend(self.children(instance.shim_pid).filter(|pid| *pid != instance.pid));
         }
         let mut next = 0;
         while let Some(pid) = todo.get(next).copied() {
-            todo.extend(self.children.get(&pid).into_iter().flatten());
+            todo.extend(self.children(pid));
             next += 1;
         }
         todo
+    }
+
+    /// Whether its main process is there, and no stranger.
+    fn has_main(&self, instance: &InstanceView) -> bool {
+        self.get(instance.pid).is_some_and(|main| main.start_time == instance.start_time)
     }
 }
 
@@ -223,24 +263,26 @@ mod tests {
             process(14, 13),
             process(99, 1),
         ]);
-        let totals = table.tree(&instance(11, 10)).expect("runs");
+        let tree = |instance: &InstanceView| table.sum(&table.pids(instance));
+        let totals = tree(&instance(11, 10)).expect("runs");
         assert_eq!((totals.processes, totals.memory, totals.ticks), (4, 400, 40));
         // Taken over by a shim that is not its parent.
-        let totals = table.tree(&instance(13, 99)).expect("runs");
+        let totals = tree(&instance(13, 99)).expect("runs");
         assert_eq!(totals.processes, 2);
-        assert!(table.tree(&InstanceView { start_time: 8, ..instance(11, 10) }).is_none());
-        assert!(table.tree(&instance(1000, 10)).is_none());
+        assert!(tree(&InstanceView { start_time: 8, ..instance(11, 10) }).is_none());
+        assert!(tree(&instance(1000, 10)).is_none());
     }
 
     #[test]
     fn this_process_is_found_with_its_memory() {
         let me = i32::try_from(std::process::id()).expect("a pid");
-        let all = procfs::all(&procfs::named().iter().map(|it| it.pid).collect::<Vec<_>>());
+        let all = procfs::all(procfs::named().iter().map(|it| it.pid).collect());
         let found = all.iter().find(|process| process.pid == me).expect("runs");
         assert!(found.memory > 0 && found.start_time > 0);
         let dir = tempfile::tempdir().expect("temp dir");
         let seen = InstanceView { start_time: found.start_time, ..instance(me, 0) };
-        let usage = measure(&Home::new(dir.path()), std::iter::once(&seen));
+        let home = Home::new(dir.path());
+        let usage = Survey::begin(&home, false).of(std::iter::once(&seen)).usage(&home);
         assert!(usage[&0].processes >= 1 && usage[&0].memory > 0 && usage[&0].cpu >= 0.0);
     }
 }

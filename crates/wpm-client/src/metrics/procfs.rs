@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags, RawDir, open, openat};
 
@@ -34,6 +35,10 @@ pub(super) struct Named {
 /// Processes for which another thread is worth its start; reading each is a few microseconds of work for the
 /// kernel.
 const SHARE: usize = 40;
+/// Threads that read, at most.
+pub(super) const MOST_THREADS: usize = 8;
+/// Processes that a thread takes at a time.
+const SOME: usize = 8;
 
 /// All processes that can be seen, by name.
 pub(super) fn named() -> Vec<Named> {
@@ -48,21 +53,57 @@ pub(super) fn named() -> Vec<Named> {
     all
 }
 
+/// CPUs that this process may use. Asking the standard library would read the limits of control groups, which do
+/// not matter for a moment.
+pub(super) fn cpus() -> usize {
+    rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize)
+}
+
 /// What counts of these processes.
-pub(super) fn all(pids: &[i32]) -> Vec<Process> {
-    let Some(proc_folder) = proc_folder() else { return Vec::new() };
-    // Asking the standard library would read the limits of control groups, which do not matter for a moment.
-    let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize);
-    let threads = cpus.min(pids.len() / SHARE).clamp(1, 8);
-    let mut parts = pids.chunks(pids.len().div_ceil(threads).max(1));
-    let own = parts.next().unwrap_or_default();
-    std::thread::scope(|scope| {
-        let folder = &proc_folder;
-        let others: Vec<_> = parts.map(|part| scope.spawn(move || read(folder, part))).collect();
-        let mut processes = read(folder, own);
-        processes.extend(others.into_iter().filter_map(|other| other.join().ok()).flatten());
+pub(super) fn all(pids: Vec<i32>) -> Vec<Process> {
+    let threads = cpus().min(pids.len() / SHARE).clamp(1, MOST_THREADS);
+    Reading::new(pids).map(|reading| reading.go_on(threads - 1)).unwrap_or_default()
+}
+
+/// Processes that are read by whoever has time: each thread takes some that nobody has begun.
+#[derive(Debug)]
+pub(super) struct Reading {
+    proc_folder: OwnedFd,
+    pids: Vec<i32>,
+    /// Position of the first that nobody has begun.
+    next: AtomicUsize,
+}
+
+impl Reading {
+    /// Nothing is read yet.
+    pub(super) fn new(pids: Vec<i32>) -> Option<Self> {
+        Some(Self { proc_folder: proc_folder()?, pids, next: AtomicUsize::new(0) })
+    }
+
+    /// Reads until nothing is left, with so many threads beside this one. What others have begun is theirs.
+    pub(super) fn go_on(&self, more: usize) -> Vec<Process> {
+        std::thread::scope(|scope| {
+            // Where the user has no room for a thread, this one reads more.
+            let another = |_| std::thread::Builder::new().spawn_scoped(scope, || self.share()).ok();
+            let others: Vec<_> = (0..more).filter_map(another).collect();
+            let mut processes = self.share();
+            processes.extend(others.into_iter().filter_map(|other| other.join().ok()).flatten());
+            processes
+        })
+    }
+
+    fn share(&self) -> Vec<Process> {
+        let mut processes = Vec::with_capacity(self.pids.len());
+        // Nothing but the numbers is shared, so that no order of memory is needed.
+        while let Some(some) = self.pids.get(self.next.fetch_add(SOME, Ordering::Relaxed)..) {
+            let some = some.get(..SOME).unwrap_or(some);
+            if some.is_empty() {
+                break;
+            }
+            read(&self.proc_folder, some, &mut processes);
+        }
         processes
-    })
+    }
 }
 
 /// These processes and their descendants, found from parent to child: for a few of them far less work than
@@ -85,47 +126,56 @@ pub(super) fn trees(roots: &[i32]) -> Option<Vec<Process>> {
             pids.extend(children.filter(|child| !roots.contains(child)));
         }
     }
-    Some(read(&proc_folder, &pids))
+    let mut processes = Vec::with_capacity(pids.len());
+    read(&proc_folder, &pids, &mut processes);
+    Some(processes)
 }
 
 fn proc_folder() -> Option<OwnedFd> {
     open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-fn read(proc_folder: &OwnedFd, pids: &[i32]) -> Vec<Process> {
+/// Adds what counts of these processes.
+fn read(proc_folder: &OwnedFd, pids: &[i32], to: &mut Vec<Process>) {
     let page = rustix::param::page_size() as u64;
     let mut text = [0_u8; 1024];
-    pids.iter()
-        .filter_map(|pid| {
-            // `4294967295/stat` and its NUL fit easily.
-            let mut path = [0_u8; 24];
-            write!(&mut path[..23], "{pid}/stat").ok()?;
-            let path = CStr::from_bytes_until_nul(&path).ok()?;
-            let file = openat(proc_folder, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-            let length = rustix::io::read(&file, &mut text).ok()?;
-            parse(&text[..length], page)
-        })
-        .collect()
+    to.extend(pids.iter().filter_map(|pid| {
+        // `4294967295/stat` and its NUL fit easily.
+        let mut path = [0_u8; 24];
+        write!(&mut path[..23], "{pid}/stat").ok()?;
+        let path = CStr::from_bytes_until_nul(&path).ok()?;
+        let file = openat(proc_folder, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let length = rustix::io::read(&file, &mut text).ok()?;
+        parse(text.get(..length)?, page)
+    }));
 }
 
 /// Reads one line of `/proc/PID/stat`. The name in parentheses may hold anything, so it is skipped from
 /// behind.
 fn parse(text: &[u8], page: u64) -> Option<Process> {
-    let pid = std::str::from_utf8(text.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()?;
+    let before = text.iter().position(|byte| *byte == b'(')?;
     let behind = text.iter().rposition(|byte| *byte == b')')?;
-    let wpms = text.splitn(2, |byte| *byte == b'(').nth(1)?.starts_with(b"wpm");
-    let rest = std::str::from_utf8(text.get(behind + 2..)?).ok()?;
+    let wpms = text.get(before + 1..)?.starts_with(b"wpm");
+    let pid = number(text.get(..before)?.trim_ascii_end())?;
     // The first of these is field 3, the state.
-    let mut fields = rest.split_ascii_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
+    let mut fields = text.get(behind + 2..)?.split(|byte| *byte == b' ');
+    let parent = number(fields.nth(1)?)?;
     let mut ticks = 0;
     // Fields 14 to 17: own and children's time, in user and kernel mode.
     for position in [9, 0, 0, 0] {
-        ticks += fields.nth(position)?.parse::<i64>().ok()?.unsigned_abs();
+        ticks += number::<u64>(fields.nth(position)?)?;
     }
-    let start_time = fields.nth(4)?.parse().ok()?;
-    let pages: i64 = fields.nth(1)?.parse().ok()?;
-    Some(Process { pid, parent, start_time, ticks, memory: pages.unsigned_abs() * page, wpms })
+    let start_time = number(fields.nth(4)?)?;
+    let memory = number::<u64>(fields.nth(1)?)? * page;
+    Some(Process { pid, parent, start_time, ticks, memory, wpms })
+}
+
+/// A number without a sign: none of these fields is ever negative.
+fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
+    let digit = |byte: &u8| Some(u64::from(byte.checked_sub(b'0').filter(|digit| *digit < 10)?));
+    let more = |number: u64, byte| number.checked_mul(10)?.checked_add(digit(byte)?);
+    let number = digits.iter().try_fold(0, more)?;
+    T::try_from(number).ok().filter(|_| !digits.is_empty())
 }
 
 #[cfg(test)]
@@ -170,6 +220,10 @@ mod tests {
             Process { pid: 42, parent: 7, start_time: 5555, ticks: 110, memory, wpms: false }
         );
         assert_eq!(parse(b"42 (x", 4096), None);
+        assert_eq!(
+            parse(b"42 (x) S 7 42 42 0 -1 4194304 100 200 0 0 11 22 33 -44 20 0 1 0 5555", 4096),
+            None
+        );
         assert_eq!(parse(b"", 4096), None);
     }
 }

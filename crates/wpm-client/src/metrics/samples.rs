@@ -3,7 +3,7 @@
 //! A cache in the home's run folder: what is missing, unreadable or cannot be written only makes the
 //! first figure an average since the start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 
@@ -34,7 +34,7 @@ type Key = (i32, u64);
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     old: HashMap<Key, Sample>,
-    new: HashMap<Key, Sample>,
+    new: Vec<(Key, Sample)>,
     changed: bool,
 }
 
@@ -52,7 +52,7 @@ impl Samples {
             _ => sample,
         };
         self.changed |= keep == sample;
-        self.new.insert(key, keep);
+        self.new.push((key, keep));
         // A rate over a few ticks says nothing; the average since the start does.
         old.filter(|old| sample.at_ms - old.at_ms >= MIN_AGE / 5)
     }
@@ -62,11 +62,12 @@ impl Samples {
             return;
         }
         let mut text = String::with_capacity(self.new.len() * 40);
-        let newest = self.new.values().map(|sample| sample.at_ms).max().unwrap_or(0);
-        let others = self.old.iter().filter(|(key, sample)| {
-            !self.new.contains_key(key) && newest.checked_sub(sample.at_ms).is_some_and(|age| age < MAX_AGE)
+        let newest = self.new.iter().map(|(_, sample)| sample.at_ms).max().unwrap_or(0);
+        let looked_at: HashSet<Key> = self.new.iter().map(|(key, _)| *key).collect();
+        let others = self.old.iter().map(|(key, sample)| (*key, *sample)).filter(|(key, sample)| {
+            !looked_at.contains(key) && newest.checked_sub(sample.at_ms).is_some_and(|age| age < MAX_AGE)
         });
-        for ((pid, start), sample) in self.new.iter().chain(others) {
+        for ((pid, start), sample) in self.new.iter().copied().chain(others) {
             let _written = writeln!(text, "{pid} {start} {} {}", sample.at_ms, sample.ticks);
         }
         cache::replace(&home.cpu_samples(), &text);

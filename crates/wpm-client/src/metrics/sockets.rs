@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use rustix::fs::{Mode, OFlags, RawDir, open, readlinkat_raw};
 use wpm_proto::view::InstanceView;
 
 use super::diag;
@@ -36,18 +37,17 @@ enum Local {
 }
 
 /// Sockets of instances with the processes of their trees, by public id.
-pub(super) fn of_trees<'a>(
-    trees: impl Iterator<Item = (&'a InstanceView, Vec<i32>)>,
-) -> HashMap<u32, Sockets> {
+pub(super) fn of_trees(trees: &[(&InstanceView, Vec<i32>)]) -> HashMap<u32, Sockets> {
     // Apps of one machine may live in network namespaces of their own; most do not.
     let mut tables: HashMap<Option<std::path::PathBuf>, Vec<Entry>> = HashMap::new();
     let own = std::fs::read_link("/proc/self/ns/net").ok();
     trees
+        .iter()
         .map(|(instance, pids)| {
             let namespace = std::fs::read_link(format!("/proc/{}/ns/net", instance.pid)).ok();
             let is_own = namespace == own;
             let entries = tables.entry(namespace).or_insert_with(|| entries(instance.pid, is_own));
-            let open: HashSet<u64> = pids.into_iter().flat_map(inodes).collect();
+            let open: HashSet<u64> = pids.iter().flat_map(|pid| inodes(*pid)).collect();
             (instance.id, of(entries, &open, &told(instance)))
         })
         .collect()
@@ -150,11 +150,23 @@ fn address(text: &str) -> Option<SocketAddr> {
 
 /// Inodes of the sockets that a process has open.
 pub(super) fn inodes(pid: i32) -> Vec<u64> {
-    let Ok(all) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
-    all.flatten()
-        .filter_map(|open| std::fs::read_link(open.path()).ok())
-        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
-        .collect()
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(folder) = open(format!("/proc/{pid}/fd"), flags, Mode::empty()) else { return Vec::new() };
+    let (mut inodes, mut names) = (Vec::new(), Vec::with_capacity(4096));
+    let mut entries = RawDir::new(&folder, names.spare_capacity_mut());
+    while let Some(Ok(entry)) = entries.next() {
+        // Long enough for a socket; what is cut is none.
+        let mut link = [0; 64];
+        let length = readlinkat_raw(&folder, entry.file_name(), &mut link).unwrap_or(0);
+        inodes.extend(link.get(..length).and_then(inode));
+    }
+    inodes
+}
+
+/// `socket:[4711]`.
+fn inode(link: &[u8]) -> Option<u64> {
+    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use wpm_client::metrics;
+use wpm_client::metrics::Survey;
 use wpm_proto::app::AppSpec;
 use wpm_proto::home::Home;
 use wpm_proto::request::Detail;
@@ -79,6 +79,7 @@ pub(crate) fn path(home: &Home) -> PathBuf {
 /// Writes the list of the daemon after `pm2 save`.
 pub(super) fn save(context: &mut Context, words: &[String]) -> Result<(), Failure> {
     let mut client = context.daemon()?;
+    let early = Survey::begin(client.home(), false);
     let apps = match list(&mut client, Vec::new(), Detail::Spec) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
@@ -89,7 +90,7 @@ pub(super) fn save(context: &mut Context, words: &[String]) -> Result<(), Failur
         voice::warn("To force saving use: pm2 save --force");
         return Ok(());
     }
-    let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
+    let usage = early.of(apps.iter().flat_map(|app| &app.instances)).usage(client.home());
     let entries: Vec<Value> = serde_json::from_str(&pm2::list(&apps, &usage)).unwrap_or_default();
     let path = path(client.home());
     write(&path, &of_list(entries))?;

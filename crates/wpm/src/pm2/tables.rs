@@ -4,7 +4,7 @@
 
 use comfy_table::{Cell, ContentLineStyle, LineStyle, Table, TableStyle, presets};
 use jiff::Timestamp;
-use wpm_client::metrics;
+use wpm_client::metrics::Survey;
 use wpm_proto::request::Detail;
 use wpm_proto::view::{AppView, FileName, InstanceView};
 
@@ -39,11 +39,12 @@ const COLUMNS: [&str; 13] = [
 /// Prints the list as it is now.
 pub(super) fn print(context: &mut Context) -> Result<(), Failure> {
     let mut client = context.daemon()?;
+    let early = Survey::begin(client.home(), false);
     let apps = match list(&mut client, Vec::new(), Detail::Spec) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
     };
-    let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
+    let usage = early.of(apps.iter().flat_map(|app| &app.instances)).usage(client.home());
     let mut rows = rows::rows(&apps, &usage, verbs::now_ms(), true);
     rows::sort(&mut rows, rows::Field::Name, false);
     output::data(&table(&rows, &apps))

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use wpm_client::metrics::Usage;
 use wpm_proto::app::AppSpec;
@@ -17,71 +18,75 @@ use super::rows::Usages;
 /// been asked for with detail.
 pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
     // The environment makes up nearly all of it and is the same for all instances.
-    let mut common: Vec<Common> = apps.iter().map(Common::of).collect();
-    let mut order: Vec<(&InstanceView, usize)> = apps
+    let common: Vec<Common> = apps.iter().map(Common::of).collect();
+    let mut order: Vec<(&InstanceView, &AppView, &Common)> = apps
         .iter()
-        .enumerate()
-        .flat_map(|(of, app)| app.instances.iter().map(move |instance| (instance, of)))
+        .zip(&common)
+        .flat_map(|(app, common)| app.instances.iter().map(move |instance| (instance, app, common)))
         .collect();
-    order.sort_by_key(|(instance, _)| instance.id);
+    order.sort_by_key(|(instance, ..)| instance.id);
     let mut text = String::from("[");
-    for (instance, of) in order {
-        if let (Some(app), Some(common)) = (apps.get(of), common.get_mut(of)) {
-            if text.len() > 1 {
-                text.push(',');
-            }
-            let used = usage.get(&instance.id).copied().unwrap_or_default();
-            entry(&mut text, app, instance, used, common);
+    for (instance, app, common) in order {
+        if text.len() > 1 {
+            text.push(',');
         }
+        let used = usage.get(&instance.id).copied().unwrap_or_default();
+        entry(&mut text, app, instance, used, common);
     }
     text.push(']');
     text
 }
 
 /// Appends the entry of an instance.
-fn entry(to: &mut String, app: &AppView, instance: &InstanceView, usage: Usage, common: &mut Common) {
-    let own = of_instance(app, instance);
-    let name = Value::from(app.name.as_str());
+fn entry(to: &mut String, app: &AppView, instance: &InstanceView, usage: Usage, common: &Common) {
     let cpu = json!((usage.cpu * 10.0).round() / 10.0);
-    let (pid, id, memory) = (instance.pid, instance.id, usage.memory);
-    // Writing into memory cannot fail.
-    let _ = write!(to, r#"{{"pid":{pid},"name":{name},"pm2_env":{{"#);
-    to.push_str(common.without(&own));
-    put(to, &own, |_| true);
+    let (pid, id, memory, name) = (instance.pid, instance.id, usage.memory, &common.name);
+    // Writing into memory cannot fail, nor can what has names of letters be no JSON.
+    let _ = write!(to, r#"{{"pid":{pid},"name":{name},"pm2_env":{{{}"#, common.text);
+    let own = serde_json::to_string(&of_instance(app, instance, common)).unwrap_or_default();
+    if let Some(fields) = own.strip_prefix('{').and_then(|own| own.strip_suffix('}')) {
+        let separator = if common.text.is_empty() { "" } else { "," };
+        let _ = write!(to, "{separator}{fields}");
+    }
+    if let Some((name, base)) = &common.increment {
+        let _ = write!(to, r#",{name}:"{}""#, base.saturating_add(u64::from(instance.index)));
+    }
     let _ = write!(to, r#"}},"pm_id":{id},"monit":{{"memory":{memory},"cpu":{cpu}}}}}"#);
 }
 
-/// Adds fields to the inside of a JSON object, which begins after a brace.
-fn put(to: &mut String, fields: &Map<String, Value>, wanted: impl Fn(&str) -> bool) {
-    for (name, value) in fields.iter().filter(|(name, _)| wanted(name)) {
-        let separator = if to.is_empty() || to.ends_with('{') { "" } else { "," };
-        let _ = write!(to, "{separator}{}:{value}", Value::from(name.as_str()));
-    }
-}
-
-/// The fields of an app, and their text without those that its instances have themselves.
+/// The fields of an app but for those that its instances have themselves.
 struct Common {
-    fields: Map<String, Value>,
-    left_out: Vec<String>,
-    text: Option<String>,
+    name: Value,
+    text: String,
+    /// Whether instances tell their index.
+    numbered: bool,
+    /// The variable that grows by the index, and where it begins.
+    increment: Option<(Value, u64)>,
 }
 
 impl Common {
     fn of(app: &AppView) -> Self {
-        Self { fields: of_app(app), left_out: Vec::new(), text: None }
-    }
-
-    /// The text for an instance; all of them leave out the same, but for rare ones.
-    fn without(&mut self, own: &Map<String, Value>) -> &str {
-        if !own.keys().eq(&self.left_out) {
-            self.left_out = own.keys().cloned().collect();
-            self.text = None;
+        let spec = app.spec.as_deref();
+        let increment = spec.and_then(|spec| {
+            let name = spec.increment_var.as_ref()?;
+            Some((name.as_str(), spec.env.get(name)?.parse::<u64>().ok()?))
+        });
+        let increments = |name: &str| increment.is_some_and(|(variable, _)| variable == name);
+        let numbered = spec.is_some_and(|spec| spec.instances_asked) && !increments(INDEX);
+        let has_both = app.files.as_ref().is_some_and(|files| files.both.is_some());
+        let is_own = |name: &str| {
+            OWN.contains(&name)
+                || increments(name)
+                || (numbered && name == INDEX)
+                || (has_both && name == BOTH)
+        };
+        let mut text = String::with_capacity(8 * 1024);
+        for (name, value) in of_app(app).iter().filter(|(name, _)| !is_own(name)) {
+            let separator = if text.is_empty() { "" } else { "," };
+            let _ = write!(text, "{separator}{}:{value}", Value::from(name.as_str()));
         }
-        self.text.get_or_insert_with(|| {
-            let mut text = String::with_capacity(8 * 1024);
-            put(&mut text, &self.fields, |name| !own.contains_key(name));
-            text
-        })
+        let increment = increment.map(|(name, base)| (Value::from(name), base));
+        Self { name: Value::from(app.name.as_str()), text, numbered, increment }
     }
 }
 
@@ -123,44 +128,67 @@ fn of_app(app: &AppView) -> Map<String, Value> {
     all
 }
 
+/// Names of the fields that every instance has of its own.
+const OWN: [&str; 11] = [
+    "status",
+    "pm_id",
+    "pm_uptime",
+    "created_at",
+    "restart_time",
+    "unstable_restarts",
+    "pm_out_log_path",
+    "pm_err_log_path",
+    "pm_pid_path",
+    "unique_id",
+    "exit_code",
+];
+/// Names of those that some have.
+const BOTH: &str = "pm_log_path";
+const INDEX: &str = "NODE_APP_INSTANCE";
+
 /// What an instance has of its own.
-fn of_instance(app: &AppView, instance: &InstanceView) -> Map<String, Value> {
-    let exit_code = match instance.last_exit {
-        Some(SavedExit::Code(code)) => json!(code),
-        // As a shell tells it.
-        Some(SavedExit::Signal(number)) => json!(128 + number),
-        Some(SavedExit::OutOfMemory) => json!(128 + 9),
-        Some(SavedExit::Unknown) | None => Value::Null,
-    };
+#[derive(Serialize)]
+struct Own {
+    status: &'static str,
+    pm_id: u32,
+    pm_uptime: u64,
+    created_at: u64,
+    restart_time: u32,
+    unstable_restarts: u32,
+    pm_out_log_path: String,
+    pm_err_log_path: String,
+    pm_pid_path: Option<String>,
+    unique_id: String,
+    exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pm_log_path: Option<String>,
+    #[serde(rename = "NODE_APP_INSTANCE", skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+}
+
+fn of_instance(app: &AppView, instance: &InstanceView, common: &Common) -> Own {
     let (files, index) = (app.files.as_ref(), instance.index);
-    let fields = [
-        ("status", json!(instance.status.word())),
-        ("pm_id", json!(instance.id)),
-        ("pm_uptime", json!(instance.started_ms)),
-        ("created_at", json!(instance.created_ms)),
-        ("restart_time", json!(instance.restarts)),
-        ("unstable_restarts", json!(instance.unstable)),
-        ("pm_out_log_path", json!(log_path(files.and_then(|files| files.out.as_ref()), index))),
-        ("pm_err_log_path", json!(log_path(files.and_then(|files| files.error.as_ref()), index))),
-        ("pm_pid_path", json!(files.map(|files| files.pid.of(index)))),
-        ("unique_id", json!(format!("{}-{}", instance.id, instance.created_ms))),
-        ("exit_code", exit_code),
-    ];
-    let mut all: Map<String, Value> =
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    if let Some(file) = files.and_then(|files| files.both.as_ref()) {
-        all.insert("pm_log_path".to_owned(), json!(file.of(index)));
+    Own {
+        status: instance.status.word(),
+        pm_id: instance.id,
+        pm_uptime: instance.started_ms,
+        created_at: instance.created_ms,
+        restart_time: instance.restarts,
+        unstable_restarts: instance.unstable,
+        pm_out_log_path: log_path(files.and_then(|files| files.out.as_ref()), index),
+        pm_err_log_path: log_path(files.and_then(|files| files.error.as_ref()), index),
+        pm_pid_path: files.map(|files| files.pid.of(index)),
+        unique_id: format!("{}-{}", instance.id, instance.created_ms),
+        exit_code: match instance.last_exit {
+            Some(SavedExit::Code(code)) => Some(code),
+            // As a shell tells it.
+            Some(SavedExit::Signal(number)) => Some(128 + number),
+            Some(SavedExit::OutOfMemory) => Some(128 + 9),
+            Some(SavedExit::Unknown) | None => None,
+        },
+        pm_log_path: files.and_then(|files| files.both.as_ref()).map(|both| both.of(index)),
+        index: common.numbered.then_some(index),
     }
-    let Some(spec) = app.spec.as_deref() else { return all };
-    if spec.instances_asked {
-        all.insert("NODE_APP_INSTANCE".to_owned(), json!(instance.index));
-    }
-    if let Some(name) = &spec.increment_var
-        && let Some(base) = spec.env.get(name).and_then(|base| base.parse::<u64>().ok())
-    {
-        all.insert(name.clone(), json!((base + u64::from(instance.index)).to_string()));
-    }
-    all
 }
 
 fn of_spec(spec: &AppSpec, all: &mut Map<String, Value>) {
@@ -241,7 +269,8 @@ mod tests {
         }))
         .expect("an app");
         let usage = Usages::from([(1, Usage { cpu: 1.26, memory: 4096, processes: 1 })]);
-        let list: Value = serde_json::from_str(&list(&[app], &usage)).expect("json");
+        let text = list(std::slice::from_ref(&app), &usage);
+        let list: Value = serde_json::from_str(&text).expect("json");
         assert_eq!((&list[0]["pm_id"], &list[1]["pm_id"]), (&json!(1), &json!(2)));
         assert_eq!(list[0]["monit"], json!({"memory": 4096, "cpu": 1.3}));
         let env = &list[0]["pm2_env"];
@@ -254,5 +283,13 @@ mod tests {
         assert_eq!((&env["pm_err_log_path"], &env["vizion"]), (&json!("/dev/null"), &json!(true)));
         assert_eq!((&env["pm_out_log_path"], &env["pm_pid_path"]), (&json!("/o-1.log"), &json!("/p")));
         assert_eq!(env["NODE_APP_INSTANCE"], json!(1));
+        // Of two fields of one name a reader would see one.
+        let own =
+            serde_json::to_value(of_instance(&app, &app.instances[0], &Common::of(&app))).expect("json");
+        let names: Vec<&str> = own.as_object().expect("an object").keys().map(String::as_str).collect();
+        assert_eq!(names, OWN.into_iter().chain([INDEX]).collect::<Vec<_>>());
+        let count = |name: &str| text.matches(&format!("\"{name}\":")).count();
+        assert_eq!((count("pm_id"), count("unique_id"), count(INDEX), count("NODE_ENV")), (4, 2, 2, 4));
+        assert_eq!((count("PORT"), count("status")), (4, 4));
     }
 }

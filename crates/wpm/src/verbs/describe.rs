@@ -68,7 +68,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
             }
         }
     }
-    let survey = Survey::some(client.home(), apps.iter().flat_map(|app| &app.instances));
+    let mut survey = Survey::some(client.home(), apps.iter().flat_map(|app| &app.instances));
     let (usage, sockets) = (survey.usage(client.home()), survey.sockets());
     add_ports(&mut apps, &sockets);
     alive::look_at_shims(&mut apps, true);

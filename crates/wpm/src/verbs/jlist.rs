@@ -1,6 +1,6 @@
 //! `wpm jlist`: the list as JSON in pm2's shape, in one line.
 
-use wpm_client::metrics;
+use wpm_client::metrics::Survey;
 use wpm_proto::ExitCode;
 use wpm_proto::request::Detail;
 
@@ -28,7 +28,8 @@ fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
 /// The array, in one line.
 pub(super) fn text(context: &mut Context) -> Result<String, Failure> {
     let mut client = context.daemon()?;
+    let early = Survey::begin(client.home(), false);
     let apps = list(&mut client, Vec::new(), Detail::Spec)?;
-    let usage = metrics::measure(client.home(), apps.iter().flat_map(|app| &app.instances));
+    let usage = early.of(apps.iter().flat_map(|app| &app.instances)).usage(client.home());
     Ok(pm2::list(&apps, &usage))
 }

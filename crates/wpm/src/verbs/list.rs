@@ -100,11 +100,16 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
 
 /// These apps as they are now, one row for each.
 pub(super) fn rows_of(client: &mut Client, targets: &[String]) -> Result<Vec<Row>, Failure> {
+    let early = targets.is_empty().then(|| Survey::begin(client.home(), true));
     let mut apps = match list(client, targets.to_vec(), Detail::State) {
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
     };
-    let survey = Survey::new(apps.iter().flat_map(|app| &app.instances));
+    let instances = apps.iter().flat_map(|app| &app.instances);
+    let mut survey = match early {
+        Some(early) => early.of(instances),
+        None => Survey::some(client.home(), instances),
+    };
     let (usage, listening) = (survey.usage(client.home()), survey.listening(client.home()));
     add_ports(&mut apps, &listening);
     let mut rows = rows::rows(&apps, &usage, now_ms(), false);
@@ -134,6 +139,7 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
         (_, true) => Detail::Files,
         _ => Detail::State,
     };
+    let early = (all && !options.quiet).then(|| Survey::begin(client.home(), true));
     let mut apps = match list(client, targets, detail) {
         // A list of nothing is a list.
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
@@ -145,7 +151,10 @@ fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
         ids.sort_unstable();
         return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
     }
-    let survey = if all { Survey::whole } else { Survey::some }(client.home(), instances());
+    let mut survey = match early {
+        Some(early) => early.of(instances()),
+        None => Survey::some(client.home(), instances()),
+    };
     let (usage, listening) = (survey.usage(client.home()), survey.listening(client.home()));
     add_ports(&mut apps, &listening);
     alive::look_at_shims(&mut apps, false);
