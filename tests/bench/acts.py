@@ -75,7 +75,9 @@ def says(connection, name):
 
 
 def pss(home):
-    """Proportional memory of all of wpm's processes in MiB."""
+    """Proportional memory of all of wpm's processes in MiB, at rest: the daemon gives back what a command needed
+    a quarter of a second later."""
+    time.sleep(0.5)
     total = 0
     for pid in home.own():
         with open(f"/proc/{pid}/smaps_rollup") as file:

@@ -10,7 +10,6 @@ use wpm_core::{Core, Event, Input, InstanceId, Millis, RunId, Ticket};
 use wpm_proto::home::Home;
 use wpm_proto::response::Response;
 use wpm_sys::contract::{FromKeeper, RunReport};
-use wpm_sys::memory;
 
 use crate::answers::{After, Asker};
 use crate::clock;
@@ -19,6 +18,7 @@ use crate::link::Outbox;
 use crate::listener;
 use crate::memory::Sampler;
 use crate::recover::Recovered;
+use crate::rest;
 use crate::run::Run;
 use crate::saved::Saved;
 use crate::session::{Asked, Session, SessionId};
@@ -263,6 +263,7 @@ impl Daemon {
             }
         };
         let mut next_sample = tokio::time::Instant::now();
+        let mut rests_at = None;
         loop {
             let more = self.act();
             self.store.send();
@@ -271,8 +272,7 @@ impl Daemon {
             }
             if self.untidy && self.sessions.is_empty() {
                 self.untidy = false;
-                memory::trim();
-                memory::forget_program();
+                rests_at = Some(tokio::time::Instant::now() + rest::AFTER);
             }
             // At the end the keeper may be gone before the last answer is durable.
             if (self.keeper_gone && !self.quitting)
@@ -310,6 +310,14 @@ impl Daemon {
                     self.persist();
                 }
                 () = until(self.proves_at) => self.hand_program_on(),
+                () = until(rests_at) => {
+                    rests_at = None;
+                    if self.sessions.is_empty() {
+                        rest::soon();
+                    } else {
+                        self.untidy = true;
+                    }
+                }
                 () = until(cron) => for (due, instance) in self.cron.due() {
                     match due {
                         Due::Restart => self.core.handle(clock::now(), Input::CronFired(instance)),

@@ -35,6 +35,7 @@ mod recover;
 mod refusals;
 mod renew;
 mod requests;
+mod rest;
 mod run;
 mod saved;
 mod session;
@@ -78,14 +79,18 @@ pub fn daemon_main(home: &Path) -> ExitCode {
         .with_target(false)
         .with_writer(own_log::OwnLog::of(&Home::new(home)))
         .init();
-    let runtime =
-        match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "cannot start the event loop");
-                return ExitCode::FAILURE;
-            }
-        };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .on_thread_park(rest::before_waiting)
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the event loop");
+            return ExitCode::FAILURE;
+        }
+    };
     let local = tokio::task::LocalSet::new();
     match local.block_on(&runtime, startup::run(Home::new(home))) {
         Ok(()) => ExitCode::SUCCESS,
