@@ -24,6 +24,10 @@ pub use wpm_sys::contract::HANDOVER;
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::start;
 
+/// The allocator of every program with a keeper in it: its shims are to have little of its heap.
+#[global_allocator]
+static HEAP: wpm_sys::heap::Heap = wpm_sys::heap::Heap;
+
 /// Exit code of a keeper or shim that could not start.
 const CANNOT_START: i32 = 70;
 
@@ -43,14 +47,16 @@ pub fn keeper_main(home: &Path, options: &[&str]) -> ! {
         [start::HELD_OPTION, list] => Beginning::Background(start::parse_held(list)),
         _ => Beginning::Background(vec![]),
     };
-    let code = match SingleThread::prove().and_then(|proof| keeper::run(proof, home, beginning)) {
-        Ok(()) => 0,
+    let mut born = SingleThread::prove().and_then(|proof| keeper::run(proof, home, beginning));
+    match &mut born {
+        Ok(None) => process::exit_now(0),
+        // Here, where nothing of the keeper's is left on the stack: what lies deeper is given back.
+        Ok(born) => shim::run(born),
         Err(e) => {
             complain(&format!("cannot run the keeper of {}: {e}", home.display()));
-            CANNOT_START
+            process::exit_now(CANNOT_START)
         }
-    };
-    process::exit_now(code)
+    }
 }
 
 /// Goes on as the shim that executed this program in place of itself (`wpm __shim --resume FD`).

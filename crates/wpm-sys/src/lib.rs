@@ -11,6 +11,7 @@ pub mod clock;
 pub mod codec;
 pub mod contract;
 pub mod exec;
+pub mod heap;
 pub mod image;
 pub mod launch;
 pub mod limits;

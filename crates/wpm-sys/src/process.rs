@@ -69,7 +69,11 @@ fn clone(flags: libc::c_int) -> io::Result<Fork> {
     let flags = libc::c_long::from(flags | libc::SIGCHLD);
     // SAFETY: without a new stack and without CLONE_VM this is fork(2); who calls has the proof that no other
     // thread can hold a lock that the child would miss.
-    forked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })
+    let fork = forked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) });
+    if matches!(fork, Ok(Fork::Child)) {
+        crate::heap::leave_parent();
+    }
+    fork
 }
 
 /// Forks a sibling: its parent is this process's parent, so it is never a descendant of this one

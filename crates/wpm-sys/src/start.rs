@@ -146,19 +146,24 @@ pub fn start_daemon(
     socket: BorrowedFd<'_>,
     exe: Option<BorrowedFd<'_>>,
 ) -> io::Result<i32> {
-    let program = match exe {
-        Some(exe) => text(format!("/proc/self/fd/{}", exe.as_raw_fd()).as_bytes())?,
-        None => c"/proc/self/exe".to_owned(),
-    };
-    let args = [text(b"wpm")?, text(DAEMON_COMMAND.as_bytes())?, text(home)?];
-    let argv = exec::arguments(&args);
     match process::fork(proof)? {
         Fork::Parent(pid) => Ok(pid),
         Fork::Child => {
             signals::reset_all();
             drop(exec::put(socket.as_raw_fd(), 3));
-            exec::program(&program, &argv);
+            // Made here: the child does not have what the keeper has allocated.
+            drop(execute_daemon(home, exe));
             process::exit_now(FAILED)
         }
     }
+}
+
+fn execute_daemon(home: &[u8], exe: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let program = match exe {
+        Some(exe) => text(format!("/proc/self/fd/{}", exe.as_raw_fd()).as_bytes())?,
+        None => c"/proc/self/exe".to_owned(),
+    };
+    let args = [text(b"wpm")?, text(DAEMON_COMMAND.as_bytes())?, text(home)?];
+    exec::program(&program, &exec::arguments(&args));
+    Ok(())
 }

@@ -14,6 +14,8 @@ mod upgrade;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,11 +25,13 @@ use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, Children, Ended, SingleThread};
 use wpm_sys::signals::{self, SignalFd};
 use wpm_sys::slot::ORPHANED;
-use wpm_sys::{clock, exec, limits, lock, memory, parting, peer, record, start, unit};
+use wpm_sys::{clock, exec, heap, limits, lock, memory, parting, peer, record, start, unit};
 
+use crate::shim::Born;
 use crate::wires::{PARKED, Unmapped, Wires};
 use daemon::Daemon;
 use pages::Pages;
+use spawn::Birth;
 
 /// Name of the lock that a keeper holds for life.
 const LOCK_NAME: &str = "keeper.lock";
@@ -70,6 +74,11 @@ pub(crate) struct Keeper {
     runs: Vec<Run>,
     /// Listening sockets that daemons have given into its care, by name.
     held: Vec<(u64, OwnedFd)>,
+    /// Whether the daemon may have asked more than was heard yet.
+    hearing: bool,
+    /// When it last looked who is ready, in monotonic milliseconds. What falls due later waits for the next look:
+    /// shims that are killed without end must not keep it from the daemon.
+    looked_at: u64,
     quitting: bool,
     /// Whether the service manager, if there is one, knows that the daemon is up.
     announced: bool,
@@ -86,8 +95,10 @@ pub(crate) enum Beginning {
     Background(Vec<(u64, RawFd)>),
 }
 
-/// Runs the keeper until it has been told to quit and no run is left.
-pub(crate) fn run(proof: SingleThread, home: &Path, beginning: Beginning) -> io::Result<()> {
+/// Runs the keeper until it has been told to quit and no run is left. In each process that is forked to be a
+/// shim, this returns with what the shim has from the keeper. Not inlined: the keeper itself is on its frame.
+#[inline(never)]
+pub(crate) fn run(proof: SingleThread, home: &Path, beginning: Beginning) -> io::Result<Option<Born>> {
     let started = match beginning {
         Beginning::Resumed(fd) => Some(Keeper::resume(proof, home, fd)?),
         Beginning::Unit => {
@@ -105,12 +116,20 @@ pub(crate) fn run(proof: SingleThread, home: &Path, beginning: Beginning) -> io:
             lock.map(|lock| Keeper::start(proof, home, lock, held)).transpose()?
         }
     };
-    let Some(mut keeper) = started else { return Ok(()) };
+    // What it has allocated is not there in a shim, where none of it may be dropped.
+    let Some(mut keeper) = started.map(ManuallyDrop::new) else { return Ok(None) };
     // Anew after each change of program: whoever asked for that change need not have known of the forms.
     exec::set_env(proof, start::HANDOVER_FORM, HANDOVER.to_string());
     process::set_name("wpm-keeper");
     process::become_subreaper()?;
-    keeper.serve()
+    heap::set_apart(proof);
+    while let Some(birth) = keeper.serve()? {
+        // Here, and not where it was asked for: a shim keeps the frames that it was forked under.
+        if let Some(born) = keeper.bear(birth) {
+            return Ok(Some(born));
+        }
+    }
+    Ok(None)
 }
 
 /// Writes the process id, for people.
@@ -147,6 +166,8 @@ impl Keeper {
             daemon: Daemon::default(),
             runs: Vec::new(),
             held,
+            hearing: false,
+            looked_at: clock::monotonic_ms(),
             quitting: false,
             announced: false,
         })
@@ -157,15 +178,31 @@ impl Keeper {
         Path::new(std::ffi::OsStr::from_bytes(&self.home)).join(name)
     }
 
-    fn serve(&mut self) -> io::Result<()> {
+    /// Sees to everything until a shim is to be forked. `None`: until the end.
+    #[inline(never)]
+    fn serve(&mut self) -> io::Result<Option<Birth>> {
         loop {
-            let more = self.reap();
+            if self.hearing {
+                if let Some(birth) = self.listen() {
+                    return Ok(Some(birth));
+                }
+                self.hearing = false;
+                self.daemon.hand_over(&self.held);
+            }
+            // Its answer was heard before.
+            self.daemon.kill_if_mute(clock::monotonic_ms());
+            let more = match self.reap() {
+                ControlFlow::Break(birth) => return Ok(Some(birth)),
+                ControlFlow::Continue(more) => more,
+            };
             let now = clock::monotonic_ms();
-            self.replace_due(now);
+            if let Some(birth) = self.replacement_due(self.looked_at) {
+                return Ok(Some(birth));
+            }
             if self.quitting && self.runs.is_empty() {
                 // Tells one that waits for the lock that it is not wanted.
                 lock::take_away(&self.lock, &self.path(LOCK_NAME));
-                return Ok(());
+                return Ok(None);
             }
             if self.daemon.is_due(now) {
                 // A new daemon decides anew whether anything is to end.
@@ -183,17 +220,14 @@ impl Keeper {
             ];
             let [from_daemon, signalled, complained] =
                 poll::wait(watches, if more { Some(0) } else { due.map(|at| at.saturating_sub(now)) })?;
+            self.looked_at = clock::monotonic_ms();
             if signalled.any() {
                 self.signals.drain();
             }
-            if from_daemon.any() {
-                self.listen();
-                self.daemon.hand_over(&self.held);
-            }
+            self.hearing = from_daemon.any();
             if complained.any() {
                 self.hear_complaints();
             }
-            self.daemon.kill_if_mute(clock::monotonic_ms());
         }
     }
 
@@ -206,29 +240,34 @@ impl Keeper {
         }
     }
 
-    /// Does what the daemon asks, until it asks nothing more.
-    fn listen(&mut self) {
+    /// Does what the daemon asks, until it asks nothing more or a shim is to be forked.
+    fn listen(&mut self) -> Option<Birth> {
         let mut buf = [0; MAX_RECORD];
         while let Some(socket) = self.daemon.socket() {
             match record::receive(socket, &mut buf) {
                 Ok(Some(got)) => {
                     let message = buf.get(..got.len).map(ToKeeper::decode);
                     match message {
-                        Some(Ok(message)) => self.obey(&message, got.fds),
+                        Some(Ok(message)) => {
+                            if let Some(birth) = self.obey(&message, got.fds) {
+                                return Some(birth);
+                            }
+                        }
                         _ => crate::complain("the daemon sent a record that this keeper does not know"),
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
                 // The daemon is going; its death follows as a signal.
                 Ok(None) | Err(_) => self.daemon.hang_up(),
             }
         }
+        None
     }
 
-    fn obey(&mut self, message: &ToKeeper, fds: Vec<OwnedFd>) {
+    fn obey(&mut self, message: &ToKeeper, fds: Vec<OwnedFd>) -> Option<Birth> {
         match *message {
-            ToKeeper::Spawn { run } => self.spawn(run, fds),
-            ToKeeper::Adopt { run, pid, start_time } => self.adopt(run, (pid, start_time), fds),
+            ToKeeper::Spawn { run } => return self.spawn(run, fds),
+            ToKeeper::Adopt { run, pid, start_time } => return self.adopt(run, (pid, start_time), fds),
             ToKeeper::Hold { key } => {
                 if let Some(fd) = fds.into_iter().next() {
                     self.held.retain(|(other, _)| *other != key);
@@ -268,6 +307,7 @@ impl Keeper {
                 }
             }
         }
+        None
     }
 
     /// Goes on with another descriptor in the place of one whose file was taken away.
@@ -285,17 +325,21 @@ impl Keeper {
     }
 
     /// Reaps children that have ended: daemon, shims, and apps whose shim had died before. Whether there may
-    /// be more: a family that forks without end must not keep its next shim from being started.
-    fn reap(&mut self) -> bool {
+    /// be more: a family that forks without end must not keep its next shim from being started. Breaks off where a
+    /// shim is to be forked.
+    fn reap(&mut self) -> ControlFlow<Birth, bool> {
         let mut pages = None;
         // Who had ended when it was last looked for orphans: what they have left was seen then.
         let mut looked = BTreeSet::new();
         let mut looks = 0;
         while let Children::Ended(ended) = process::look_at_children() {
             if self.daemon.is(ended.pid) {
+                // What it said last may be that everybody quits: a new daemon would be one too many. It is not
+                // reaped before all was heard, and so is found again.
+                if let Some(birth) = self.listen() {
+                    return ControlFlow::Break(birth);
+                }
                 process::reap(ended.pid);
-                // What it said last may be that everybody quits: a new daemon would be one too many.
-                self.listen();
                 let done = self.quitting && ended.end == End::Code(0);
                 self.daemon.died(clock::monotonic_ms(), ended.end, done);
                 continue;
@@ -310,7 +354,7 @@ impl Keeper {
                 // Before its end is seen: who waits for the last one must know them all.
                 if !looked.remove(&ended.pid) {
                     if looks == LOOKS_AT_ONCE {
-                        return true;
+                        return ControlFlow::Continue(true);
                     }
                     looks += 1;
                     looked = self.note_orphans(pages, ended.pid);
@@ -324,7 +368,7 @@ impl Keeper {
                 self.shim_ended(at, &ended);
             }
         }
-        false
+        ControlFlow::Continue(false)
     }
 
     /// If it was the main process of an app: puts its status where the shim finds it, before the

@@ -1,18 +1,19 @@
 //! Forking shims: for a new run, for an adopted one, and in place of one that was killed.
 //!
 //! Owns what is passed on and what is closed on the way. Invariant: a shim holds the descriptors of
-//! its own run and none of the others'; a run that could not be forked leaves nothing behind.
+//! its own run and none of the others', and nothing that the keeper has allocated; a run that could not be forked
+//! leaves nothing behind.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use wpm_sys::contract::{End, FromKeeper, Phase, RunKey};
 use wpm_sys::process::{self, Ended, Fork};
-use wpm_sys::slot::Slot;
+use wpm_sys::slot::{Slot, SlotMap};
 use wpm_sys::{clock, exec, parting, signals};
 
 use super::{Keeper, Run};
-use crate::shim::{self, Context, Fresh, Origin};
+use crate::shim::{Born, Context, Fresh, Origin, Passed};
 use crate::wires::Wires;
 
 /// A shim that lived shorter than this many milliseconds died young.
@@ -33,7 +34,24 @@ struct Beside {
     connection: OwnedFd,
     listener: OwnedFd,
     launch: OwnedFd,
-    passed: Vec<OwnedFd>,
+    passed: Passed,
+}
+
+/// A shim that is to be forked.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "what a shim is given must not be on the keeper's heap")]
+pub(super) enum Birth {
+    /// Of a run that is not in the table yet.
+    New(Wires, Origin),
+    /// In place of one that was killed.
+    Again {
+        /// Where its run is in the table.
+        at: usize,
+        /// The page of the run.
+        slot: SlotMap,
+        /// Whether no child had come as far as its gate.
+        unborn: bool,
+    },
 }
 
 fn sort_out(fds: Vec<OwnedFd>) -> io::Result<Beside> {
@@ -53,20 +71,20 @@ impl Keeper {
     }
 
     /// Starts a run, unless it was started already.
-    pub(super) fn spawn(&mut self, run: RunKey, fds: Vec<OwnedFd>) {
+    pub(super) fn spawn(&self, run: RunKey, fds: Vec<OwnedFd>) -> Option<Birth> {
         if self.knows(run) {
-            return;
+            return None;
         }
         let made = sort_out(fds).and_then(|b| {
             let (wires, ipc_app) = Wires::new(run, b.listener, b.launch)?;
             let fresh = Fresh { connection: b.connection, passed: b.passed, ipc_app };
-            self.fork_new(wires, Origin::Fresh(fresh))
+            Ok(Birth::New(wires, Origin::Fresh(fresh)))
         });
-        self.report_failure(run, made);
+        self.or_report(run, made)
     }
 
     /// Takes an app back that has lost its shim and keeper.
-    pub(super) fn adopt(&mut self, run: RunKey, process: (i32, u64), fds: Vec<OwnedFd>) {
+    pub(super) fn adopt(&mut self, run: RunKey, process: (i32, u64), fds: Vec<OwnedFd>) -> Option<Birth> {
         if let Some(run) = self.runs.iter_mut().find(|r| r.wires.run == run) {
             // It was lost to the daemon alone, whose way to it (the name of its socket) was taken away. The
             // next shim listens where the daemon does look; nothing else is lost with a shim.
@@ -76,20 +94,22 @@ impl Keeper {
                     drop(process::kill(run.shim, signals::KILL));
                 }
             }
-            return;
+            return None;
         }
         let made = sort_out(fds).and_then(|b| {
             let wires = Wires::adopt(run, process, b.listener, b.launch)?;
-            self.fork_new(wires, Origin::Adopted(b.connection))
+            Ok(Birth::New(wires, Origin::Adopted(b.connection)))
         });
-        self.report_failure(run, made);
+        self.or_report(run, made)
     }
 
-    fn report_failure(&self, run: RunKey, made: io::Result<()>) {
-        if let Err(e) = made {
-            let errno = e.raw_os_error().unwrap_or(EINVAL);
-            self.daemon.tell(&FromKeeper::ForkFailed { run, errno });
-        }
+    fn or_report(&self, run: RunKey, made: io::Result<Birth>) -> Option<Birth> {
+        made.inspect_err(|e| self.report(run, e)).ok()
+    }
+
+    fn report(&self, run: RunKey, e: &io::Error) {
+        let errno = e.raw_os_error().unwrap_or(EINVAL);
+        self.daemon.tell(&FromKeeper::ForkFailed { run, errno });
     }
 
     fn context(&self) -> Context {
@@ -101,20 +121,45 @@ impl Keeper {
         }
     }
 
-    fn fork_new(&mut self, wires: Wires, origin: Origin) -> io::Result<()> {
-        match self.fork(&wires.slot)? {
-            Fork::Child => self.become_shim(wires, origin),
-            Fork::Parent(shim) => {
-                self.runs.push(Run {
+    /// Forks a shim. In the child this gives all that the shim has; the keeper's heap is not there any more.
+    #[inline(never)]
+    pub(super) fn bear(&mut self, birth: Birth) -> Option<Born> {
+        match birth {
+            Birth::New(wires, origin) => match self.fork(&wires.slot) {
+                Ok(Fork::Child) => {
+                    let mut keep = wires.numbers().to_vec();
+                    origin.numbers(&mut keep);
+                    self.part(keep, &wires.slot);
+                    return Some(Born { context: self.context(), wires, origin });
+                }
+                Ok(Fork::Parent(shim)) => self.runs.push(Run {
                     wires: wires.park(),
                     shim,
                     shim_since: clock::monotonic_ms(),
                     young_deaths: 0,
                     replace_at: None,
-                });
-                Ok(())
+                }),
+                Err(e) => self.report(wires.run, &e),
+            },
+            Birth::Again { at, slot, unborn } => {
+                let run = self.runs.get(at)?;
+                let (key, numbers) = (run.wires.run, run.wires.numbers());
+                match self.fork(&slot) {
+                    Ok(Fork::Child) => {
+                        self.part(numbers.to_vec(), &slot);
+                        // The table is the keeper's, and so not here.
+                        let Ok(wires) = Wires::inherit(key, numbers) else {
+                            process::exit_now(crate::CANNOT_START)
+                        };
+                        let origin = Origin::Replacement { unborn };
+                        return Some(Born { context: self.context(), wires: wires.with_page(slot), origin });
+                    }
+                    Ok(Fork::Parent(shim)) => self.replaced(at, shim),
+                    Err(_) => self.put_off(at),
+                }
             }
         }
+        None
     }
 
     /// Forks a shim, without a copy of what it does not keep where that is possible.
@@ -122,17 +167,14 @@ impl Keeper {
         if self.parts { parting::fork(self.proof, &slot.apart) } else { process::fork(self.proof) }
     }
 
-    /// In the child: forgets the keeper's descriptors and goes on as a shim.
-    fn become_shim(&self, wires: Wires, origin: Origin) -> ! {
-        let mut keep: Vec<RawFd> = wires.numbers().to_vec();
+    /// In the child: forgets the keeper's descriptors but for these.
+    fn part(&self, mut keep: Vec<RawFd>, slot: &Slot) {
         keep.push(self.signals.as_raw_fd());
-        origin.numbers(&mut keep);
         if !self.parts {
             exec::close_all_but(&mut keep);
-        } else if parting::part(&mut keep, &wires.slot.apart).is_err() {
+        } else if parting::part(&mut keep, &slot.apart).is_err() {
             process::exit_now(crate::CANNOT_START);
         }
-        shim::run(self.context(), wires, origin)
     }
 
     /// A shim has ended and was reaped: with code 0 its run is done, else it was killed.
@@ -152,38 +194,33 @@ impl Keeper {
         run.replace_at = Some(now + delay);
     }
 
-    /// Forks the replacements that are due.
-    pub(super) fn replace_due(&mut self, now: u64) {
-        for at in 0..self.runs.len() {
-            if self.runs.get(at).is_some_and(|r| r.replace_at.is_some_and(|due| due <= now)) {
-                self.replace(at, now);
+    /// The next replacement that is due by this moment: a shim on the same pipes, the same socket and the same slot.
+    pub(super) fn replacement_due(&mut self, now: u64) -> Option<Birth> {
+        loop {
+            let due = |r: &Run| r.replace_at.is_some_and(|due| due <= now);
+            let at = self.runs.iter().position(due)?;
+            match self.runs.get(at)?.wires.page() {
+                Ok(slot) => {
+                    // The child never got as far as its gate, so nothing of it can be left.
+                    let unborn = slot.phase() == Phase::Preparing;
+                    return Some(Birth::Again { at, slot, unborn });
+                }
+                Err(_) => self.put_off(at),
             }
         }
     }
 
-    /// Forks a shim on the same pipes, the same socket and the same slot.
-    fn replace(&mut self, at: usize, now: u64) {
-        let Some(run) = self.runs.get(at) else { return };
-        let forked = run.wires.page().and_then(|slot| {
-            // The child never got as far as its gate, so nothing of it can be left.
-            let unborn = slot.phase() == Phase::Preparing;
-            Ok((self.fork(&slot)?, slot, Origin::Replacement { unborn }))
-        });
-        match forked {
-            Ok((Fork::Child, slot, origin)) => {
-                let wires = self.runs.swap_remove(at).wires.with_page(slot);
-                self.become_shim(wires, origin)
-            }
-            Ok((Fork::Parent(shim), ..)) => {
-                if let Some(run) = self.runs.get_mut(at) {
-                    (run.shim, run.shim_since, run.replace_at) = (shim, now, None);
-                }
-            }
-            Err(_) => {
-                if let Some(run) = self.runs.get_mut(at) {
-                    run.replace_at = Some(now + RETRY_MS);
-                }
-            }
+    /// There is a new shim for the run at this place.
+    fn replaced(&mut self, at: usize, shim: i32) {
+        if let Some(run) = self.runs.get_mut(at) {
+            (run.shim, run.shim_since, run.replace_at) = (shim, clock::monotonic_ms(), None);
+        }
+    }
+
+    /// There is none: it is tried again.
+    fn put_off(&mut self, at: usize) {
+        if let Some(run) = self.runs.get_mut(at) {
+            run.replace_at = Some(clock::monotonic_ms() + RETRY_MS);
         }
     }
 }

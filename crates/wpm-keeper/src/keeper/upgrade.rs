@@ -80,6 +80,8 @@ impl Keeper {
             daemon: Daemon::inherit(pid, socket, starts),
             runs,
             held,
+            hearing: false,
+            looked_at: clock::monotonic_ms(),
             quitting,
             announced: true,
         })

@@ -16,10 +16,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use wpm_sys::cgroup::Group;
-use wpm_sys::contract::{End, Phase, Usage};
+use wpm_sys::contract::{End, MAX_FDS, Phase, Usage};
 use wpm_sys::launch::Launch;
 use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, SingleThread};
@@ -53,13 +52,38 @@ pub(crate) struct Fresh {
     /// Connection to the daemon.
     pub(crate) connection: OwnedFd,
     /// Descriptors that the app inherits.
-    pub(crate) passed: Vec<OwnedFd>,
+    pub(crate) passed: Passed,
     /// The app's end of the IPC channel.
     pub(crate) ipc_app: Option<OwnedFd>,
 }
 
+/// Descriptors that rode beside a request, by value: a shim has nothing of the keeper's heap.
+#[derive(Debug)]
+pub(crate) struct Passed([Option<OwnedFd>; MAX_FDS]);
+
+impl FromIterator<OwnedFd> for Passed {
+    fn from_iter<I: IntoIterator<Item = OwnedFd>>(fds: I) -> Self {
+        let mut places = [const { None }; MAX_FDS];
+        for (place, fd) in places.iter_mut().zip(fds) {
+            *place = Some(fd);
+        }
+        Self(places)
+    }
+}
+
+impl Passed {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.0.iter().flatten()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.iter().count()
+    }
+}
+
 /// Why the shim was forked.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "what a shim is given must not be on the keeper's heap")]
 pub(crate) enum Origin {
     /// To start a run.
     Fresh(Fresh),
@@ -84,6 +108,14 @@ impl Origin {
             Self::Adopted(connection) => to.push(connection.as_raw_fd()),
         }
     }
+}
+
+/// All that a shim has from the keeper.
+#[derive(Debug)]
+pub(crate) struct Born {
+    pub(crate) context: Context,
+    pub(crate) wires: Wires,
+    pub(crate) origin: Origin,
 }
 
 /// The few facts of the launch that are needed to its end.
@@ -116,12 +148,13 @@ struct Shim {
     settled: bool,
 }
 
-/// Goes on as a shim after the fork. A shim that panics ends as if it had been killed: the keeper
-/// replaces it.
-pub(crate) fn run(context: Context, wires: Wires, origin: Origin) -> ! {
-    let ended = catch_unwind(AssertUnwindSafe(|| match start(&context, wires, origin) {
-        Ok(mut shim) => shim.serve(),
-        Err(e) => crate::complain(&format!("a shim cannot start: {e}")),
+/// Goes on as a shim after the fork, with what it was given; that is taken, so that it is not on the stack for as
+/// long as the shim lives. A shim that panics ends as if it had been killed: the keeper replaces it.
+pub(crate) fn run(born: &mut Option<Born>) -> ! {
+    let ended = catch_unwind(AssertUnwindSafe(|| match born.take().map(start) {
+        Some(Ok(mut shim)) => shim.serve(),
+        None => {}
+        Some(Err(e)) => crate::complain(&format!("a shim cannot start: {e}")),
     }));
     drop(ended);
     process::exit_now(crate::CANNOT_START)
@@ -129,7 +162,7 @@ pub(crate) fn run(context: Context, wires: Wires, origin: Origin) -> ! {
 
 /// Makes the shim. Not inlined: what only this needs of the stack is given back for as long as the app runs.
 #[inline(never)]
-fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
+fn start(Born { context, wires, origin }: Born) -> io::Result<Shim> {
     let signals = SignalFd::inherited(context.signals)?;
     let mut buffer = [const { MaybeUninit::uninit() }; memfd::USUAL];
     let description = memfd::contents(&wires.launch, &mut buffer)?;
@@ -143,7 +176,7 @@ fn start(context: &Context, wires: Wires, origin: Origin) -> io::Result<Shim> {
     let mut pump = Pump::new(log, &launch.home, &wires, fresh, context.proof);
     let (app, connection) = match origin {
         Origin::Fresh(fresh) => {
-            let app = launching::launch(context, &wires, &mut pump, &fresh, (&launch, words));
+            let app = launching::launch(&context, &wires, &mut pump, &fresh, (&launch, words));
             (app, Some(fresh.connection))
         }
         Origin::Replacement { unborn } => {
@@ -211,17 +244,14 @@ impl Shim {
             Watch::read(pipes[0]),
             Watch::read(pipes[1]),
         ];
-        let pause = self.pump.pause();
-        if due.is_none() && pause.is_none() {
+        if due.is_none() {
             due = self.pump.rest(now);
             if due.is_none() && !self.settled && self.wires.slot.phase() == Phase::Running {
                 self.settled = true;
                 memory::trim_stack();
             }
         }
-        let due = due.map(|at| Duration::from_millis(at.saturating_sub(now)));
-        let timeout = due.into_iter().chain(pause).min();
-        let Ok(ready) = poll::wait_for(watches, timeout) else { return };
+        let Ok(ready) = poll::wait(watches, due.map(|at| at.saturating_sub(now))) else { return };
         let [signalled, arrived, spoken, app, out, err] = ready;
         if signalled.any() {
             self.signals.drain();
@@ -244,6 +274,8 @@ impl Shim {
     }
 
     /// Everything is done: takes its files away and ends.
+    #[cold]
+    #[inline(never)]
     fn leave(&mut self) -> ! {
         use std::os::unix::ffi::OsStrExt;
         let path = |bytes| std::path::Path::new(std::ffi::OsStr::from_bytes(bytes));

@@ -59,7 +59,8 @@ impl Talk {
         }
     }
 
-    /// Sends a report if there is something new and somebody to hear it.
+    /// Sends a report if there is something new and somebody to hear it. Not inlined, as [`Shim::listen`] is not.
+    #[inline(never)]
     pub(super) fn report(&mut self, wires: &Wires, facts: &Facts, tree_gone: bool, health: LogHealth) {
         self.news |= health != self.last_health;
         let Some(connection) = self.connection.as_ref().filter(|_| self.news) else { return };
@@ -107,7 +108,9 @@ fn describe(wires: &Wires, tree_gone: bool, log: LogHealth) -> RunReport {
 }
 
 impl Shim {
-    /// Does what the daemon asks, until it asks nothing more.
+    /// Does what the daemon asks, until it asks nothing more. Not inlined: its buffers would lie on the stack for
+    /// as long as the shim lives.
+    #[inline(never)]
     pub(super) fn listen(&mut self) {
         let mut buf = [0; MAX_RECORD];
         while let Some(connection) = self.talk.connection() {

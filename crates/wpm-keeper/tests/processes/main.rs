@@ -6,6 +6,7 @@ mod frozen;
 mod full;
 mod groups;
 mod logs;
+mod memory;
 mod spawn;
 mod support;
 mod survive;

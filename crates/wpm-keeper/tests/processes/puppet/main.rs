@@ -30,6 +30,7 @@ fn main() {
         ["evil", pids] => evil(Path::new(pids), true),
         ["still", pids] => evil(Path::new(pids), false),
         ["show", file] => show(Path::new(file)),
+        ["panic"] => panic_in_a_child(),
         _ => process::exit_now(64),
     }
 }
@@ -54,6 +55,24 @@ fn stand_in(home: &Path) {
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             _ => process::exit_now(code),
         }
+    }
+}
+
+/// Panics in a child that has none of the heap that it was forked from, as a shim does; ends as the child does.
+fn panic_in_a_child() {
+    let proof = process::SingleThread::prove().unwrap();
+    wpm_sys::heap::set_apart(proof);
+    let kept = vec!["of the parent".to_owned(); 10];
+    if process::fork(proof).unwrap() == process::Fork::Child {
+        let caught = std::panic::catch_unwind(|| panic!("{} panics", ["a", "child"].join(" "))).is_err();
+        process::exit_now(if caught { 7 } else { 8 });
+    }
+    loop {
+        if let process::Children::Ended(ended) = process::look_at_children() {
+            let code = if let wpm_sys::contract::End::Code(code) = ended.end { code } else { 9 };
+            process::exit_now(if kept.iter().all(|text| text == "of the parent") { code } else { 10 });
+        }
+        std::thread::yield_now();
     }
 }
 
