@@ -104,6 +104,12 @@ pub fn fork(proof: SingleThread, task: &Task<'_>) -> Result<Born, (Stage, io::Er
     let places = task.places.get(..PLACES.min(task.places.len())).unwrap_or_default();
     let (gate, gate_parent) = splice::blocking_pipe().map_err(forking)?;
     let (errors, errors_child) = splice::pipe().map_err(forking)?;
+    // Its end says that the child has left: no descriptor of the app may take its number before that.
+    let top = places.iter().map(|place| place.1).max().unwrap_or(2);
+    let errors_child = exec::raise(errors_child, top.saturating_add(1));
+    if errors_child.as_raw_fd() <= top {
+        return Err((Stage::Descriptors, io::Error::from_raw_os_error(libc::EMFILE)));
+    }
     let lay_out = || -> io::Result<Preparation> {
         let group = match task.group {
             Some((group, needed)) => Some((group.door(&mut room)?, needed)),
@@ -136,7 +142,7 @@ pub fn fork(proof: SingleThread, task: &Task<'_>) -> Result<Born, (Stage, io::Er
     // preparation and that slot, which is of atomics. What it calls goes by rustix or asm, but for the resetting of
     // signals and the exit, which cannot fail. It ends in exec or exit. `errors_child` is not inherited by
     // anybody else, and closed here right below. No reference to what was laid out is left: they are in the
-    // preparation.
+    // preparation. Nothing that the child opens or places gets the number of `errors_child`.
     let forked = unsafe { lodging::fork(proof, room, task.memory(), errors, preparation, Preparation::run) };
     drop(errors_child);
     let (pid, lodger) = forked.map_err(forking)?;
@@ -261,7 +267,7 @@ mod tests {
     use crate::contract::End;
     use crate::launch::Launch;
     use crate::memfd;
-    use crate::process::in_a_process;
+    use crate::process::{Children, in_a_process};
     use crate::slot::SlotMap;
 
     /// A number that no call gives.
@@ -306,12 +312,15 @@ mod tests {
         while !lodger.has_left() {
             std::thread::yield_now();
         }
-        let end = match task.slot.failure() {
-            Some((stage, errno)) => End::NotStarted { stage, errno },
-            None => End::Code(0),
+        let code = loop {
+            match process::look_at_children() {
+                Children::Ended(ended) => break ended.end,
+                _ => std::thread::yield_now(),
+            }
         };
-        process::wait_for(pid);
-        waits.then_some(end)
+        process::reap(pid);
+        let failed = task.slot.failure().map(|(stage, errno)| End::NotStarted { stage, errno });
+        waits.then_some(failed.unwrap_or(code))
     }
 
     fn fresh_slot() -> &'static Slot {
@@ -335,7 +344,6 @@ mod tests {
                     libc::ENOENT,
                 ),
                 (Launch { limits: vec![limit], ..base.clone() }, none, Stage::LimitNofile, libc::EINVAL),
-                (base.clone(), &[(0, i32::MAX - 1)], Stage::Descriptors, libc::EINVAL),
                 (base.clone(), &[(77, 200)], Stage::Descriptors, libc::EBADF),
             ];
             cases.into_iter().all(|(launch, places, stage, number)| {
@@ -356,10 +364,32 @@ mod tests {
         in_a_process(|proof| {
             let launch = Launch { program: b"/bin/true".to_vec(), cwd: b"/".to_vec(), ..Launch::default() };
             let bytes = launch.encode();
-            [(true, Phase::Launching), (false, Phase::AtGate)].into_iter().all(|(open, phase)| {
+            let ways = [(true, 0, Phase::Launching), (false, FAILED, Phase::AtGate)];
+            ways.into_iter().all(|(open, code, phase)| {
                 let task = task(&launch, &bytes, &[], fresh_slot());
-                live(proof, &task, open) == Some(End::Code(0)) && task.slot.phase() == phase
+                live(proof, &task, open) == Some(End::Code(code)) && task.slot.phase() == phase
             })
+        });
+    }
+
+    #[test]
+    fn whatever_numbers_an_app_wants_its_child_has_left_only_when_it_has() {
+        in_a_process(|proof| {
+            let launch = Launch { program: b"/bin/true".to_vec(), cwd: b"/".to_vec(), ..Launch::default() };
+            let bytes = launch.encode();
+            let free = splice::pipe().unwrap().0.as_raw_fd();
+            // Those that the pipes of the child would have, and many more.
+            let places: Vec<_> = (free..free + 40).map(|number| (0, number)).collect();
+            let task = Task { descriptors_soft: 1024, ..task(&launch, &bytes, &places, fresh_slot()) };
+            let Born { pid, gate, mut lodger } = fork(proof, &task).unwrap();
+            task.slot.register(pid, 1);
+            rustix::io::write(&gate, b"G").unwrap();
+            while !lodger.has_left() {
+                std::thread::yield_now();
+            }
+            let executed = crate::procfs::stat(pid).is_some_and(|stat| !stat.forked_only);
+            process::wait_for(pid);
+            executed
         });
     }
 

@@ -102,7 +102,8 @@ pub fn put(from: RawFd, to: RawFd) -> io::Result<()> {
 /// Whether [`execve`] leaves `errno` alone.
 pub(crate) const IS_BARE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
-/// The bare call: returns the error number, if at all, and on most processors without writing it to `errno`.
+/// The bare call: returns the error number, if at all, and on most processors without writing it to `errno`. (rustix
+/// has it in a module without a stable name.)
 ///
 /// # Safety
 /// Both arrays end with a null pointer and hold pointers to strings that end with a zero.

@@ -241,8 +241,10 @@ pub(crate) fn in_a_process(act: impl FnOnce(SingleThread) -> bool) {
     // survives a fork, and nothing else is shared.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let good = SingleThread::prove().is_ok_and(act);
-        exit_now(i32::from(!good));
+        // A panic would end this thread, which here is the process, with code 0.
+        let good =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| SingleThread::prove().is_ok_and(act)));
+        exit_now(i32::from(!good.unwrap_or(false)));
     }
     let mut status = 0;
     // SAFETY: the status is a live integer.
