@@ -105,6 +105,8 @@ def measure(home):
     watch.close()
     # Under strace of its own: a pipe that has been full stays wide.
     watch = Watch(home)
+    # Each of them by itself would be some 8000 calls.
+    found["a thousand lines, one by one"] = watch.count(lambda: home.ask(home.live[-1], "lines 1000"))
     mib = 8
     found["a MiB of output"] = watch.count(lambda: home.ask(home.live[-1], f"pour {mib}")) // mib
     found["stop of one"] = watch.count(lambda: home.run("stop", "one"))

@@ -5,7 +5,8 @@
 //! everything that it forked are dead.
 //!
 //! Orders: `exit N`, `print TEXT`, `part TEXT` (no line end), `error TEXT`, `count FROM TO` (numbered lines as fast as
-//! possible), `pour MIB` (lines of 100 bytes, in writes of 64 KiB), `bytes N` (binary), `ignore NAME`,
+//! possible), `pour MIB` (lines of 100 bytes, in writes of 64 KiB), `lines N` (a write for each, 100 µs apart),
+//! `bytes N` (binary), `ignore NAME`,
 //! `fork` (a child that waits), `daemon` (a grandchild in a session of its own), `read` (one line of
 //! standard input), `env NAME`, `cwd`, `args`, `eat MIB`, `flood TAG MIB_PER_SECOND [both]` and `halt` (see [`flood`]).
 //! Each is answered by one line when it is done.
@@ -67,6 +68,7 @@ fn obey(verb: &str, rest: &str) -> String {
             out.flush().expect("stdout takes it");
         }
         "pour" => pour(rest.parse().expect("a number")),
+        "lines" => lines(rest.parse().expect("a number")),
         "bytes" => {
             let n: usize = rest.parse().expect("a number");
             let bytes: Vec<u8> = (0..n).map(|i| u8::try_from(i % 251).expect("below 251")).collect();
@@ -98,6 +100,14 @@ fn obey(verb: &str, rest: &str) -> String {
         other => return format!("what is {other}?"),
     }
     "done".into()
+}
+
+/// Prints so many lines, each by itself.
+fn lines(count: usize) {
+    for n in 0..count {
+        println!("line {n:09}");
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
 }
 
 /// Prints so many MiB as fast as it is taken.

@@ -22,6 +22,12 @@ pub fn monotonic_ms() -> u64 {
     millis(ClockId::Monotonic)
 }
 
+/// Microseconds of the same clock, for what is over before a millisecond is.
+pub fn monotonic_us() -> u64 {
+    let t = clock_gettime(ClockId::Monotonic);
+    u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_nsec).unwrap_or(0) / 1000
+}
+
 /// Identity of this boot of the machine.
 ///
 /// # Errors

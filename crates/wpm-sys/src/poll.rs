@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -51,6 +52,14 @@ impl<'fd> Watch<'fd> {
 /// # Errors
 /// When the kernel is out of memory.
 pub fn wait<const N: usize>(set: [Watch<'_>; N], timeout_ms: Option<u64>) -> io::Result<[Ready; N]> {
+    wait_for(set, timeout_ms.map(Duration::from_millis))
+}
+
+/// The same with a time that need not be whole milliseconds.
+///
+/// # Errors
+/// As [`wait`].
+pub fn wait_for<const N: usize>(set: [Watch<'_>; N], timeout: Option<Duration>) -> io::Result<[Ready; N]> {
     const { assert!(N <= MAX) };
     let mut place = [usize::MAX; N];
     let mut used = 0;
@@ -65,9 +74,9 @@ pub fn wait<const N: usize>(set: [Watch<'_>; N], timeout_ms: Option<u64>) -> io:
             used += 1;
         }
     }
-    let timeout = timeout_ms.map(|ms| Timespec {
-        tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(ms % 1000).unwrap_or(0) * 1_000_000,
+    let timeout = timeout.map(|time| Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
     });
     let mut ready = [Ready::default(); N];
     match rustix::event::poll(&mut fds[..used], timeout.as_ref()) {

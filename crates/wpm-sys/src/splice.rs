@@ -51,6 +51,14 @@ pub fn read(fd: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Capacity of a pipe in bytes.
+///
+/// # Errors
+/// When it is not a pipe.
+pub fn pipe_size(pipe: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::pipe::fcntl_getpipe_size(pipe)? as u64)
+}
+
 /// Sets the capacity of a pipe in bytes (rounded up to pages).
 ///
 /// # Errors

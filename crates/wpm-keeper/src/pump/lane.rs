@@ -19,6 +19,7 @@ use wpm_sys::splice;
 use super::append::{self, Step};
 use super::journal::{self, Journal, Place};
 use super::lines::{self, Style};
+use super::pace::Pace;
 use super::shared::AppendId;
 use super::trouble::Trouble;
 use super::{BUSY_MS, Buffers, KEEP_MS, Pump};
@@ -61,8 +62,12 @@ pub(super) struct Lane {
     own_batch: bool,
     /// Something may be in the journal.
     journaled: bool,
-    /// How often in a row its pipe was found full; more than [`OFTEN`] once it was made wider.
+    /// How often in a row its pipe was found full; more than [`OFTEN`] once it was made wider for whatever reason.
     full: u32,
+    /// When it is looked at again.
+    pace: Pace,
+    /// Capacity of its pipe in bytes, once it was asked for.
+    capacity: Option<u64>,
 }
 
 impl Lane {
@@ -81,6 +86,8 @@ impl Lane {
             own_batch: false,
             journaled: false,
             full: 0,
+            pace: Pace::default(),
+            capacity: None,
         }
     }
 
@@ -118,7 +125,18 @@ impl Lane {
     }
 
     pub(super) fn wants(&self) -> bool {
-        !self.ended && self.retry_at.is_none() && !self.is_held_back()
+        !self.ended && self.retry_at.is_none() && !self.is_held_back() && self.paused_until().is_none()
+    }
+
+    /// Until when it is left alone, in microseconds of the monotonic clock.
+    pub(super) const fn paused_until(&self) -> Option<u64> {
+        self.pace.until()
+    }
+
+    /// It is looked at now, if it was left alone.
+    pub(super) const fn end_pause(&mut self) {
+        self.active |= self.pace.until().is_some();
+        self.pace.go_on();
     }
 
     pub(super) fn due(&self) -> Option<u64> {
@@ -134,14 +152,27 @@ impl Lane {
         }
     }
 
-    /// Makes the pipe wider where it is found full again and again.
-    fn widen(&mut self, pipe: Option<&OwnedFd>) {
-        let Some(pipe) = pipe.filter(|_| self.full <= OFTEN) else { return };
-        let full = splice::waiting(pipe).is_ok_and(|n| n >= append::PIPE as u64);
-        self.full = if full { self.full + 1 } else { 0 };
+    /// Makes the pipe wider where it is found full again and again, or has to be looked at all the time.
+    fn widen(&mut self, pipe: &OwnedFd, found: u64) {
         if self.full > OFTEN {
+            return;
+        }
+        self.full = if found >= append::PIPE as u64 { self.full + 1 } else { 0 };
+        if self.full > OFTEN || self.pace.wants_room() {
+            self.full = OFTEN + 1;
             // Where the user's share of pipe memory is used up it stays as it is.
             drop(splice::set_pipe_size(pipe, WIDE));
+            self.capacity = None;
+        }
+    }
+
+    /// Everything that was `found` at that moment was moved: the lane may be left alone for a while, if it is
+    /// the only one that speaks.
+    fn rest(&mut self, pipe: &OwnedFd, found: u64, looked_at: u64, alone: bool) {
+        let capacity = *self.capacity.get_or_insert_with(|| splice::pipe_size(pipe).unwrap_or(0));
+        self.pace.emptied(found, capacity, looked_at, clock::monotonic_us());
+        if !alone {
+            self.pace.go_on();
         }
     }
 
@@ -155,7 +186,13 @@ impl Lane {
 
 impl Pump {
     pub(super) fn turn_lane(&mut self, i: usize, wires: &Wires, now: u64, tree_gone: bool) {
-        let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
+        let (Some(Some(lane)), Some(pipe)) =
+            (self.lanes.get_mut(i), wires.pipes.get(i).and_then(Option::as_ref))
+        else {
+            return;
+        };
+        let looked_at = clock::monotonic_us();
+        let rested = lane.paused_until().is_some_and(|until| until <= looked_at);
         let retry =
             lane.retry_at.is_some_and(|at| at <= now) || lane.trouble.is_some_and(|t| t.retry_at <= now);
         let last =
@@ -165,11 +202,31 @@ impl Pump {
             lane.settled = true;
             return;
         }
-        if !(retry || last || (lane.active && lane.retry_at.is_none() && !lane.is_held_back())) {
+        if !(retry || last || rested || (lane.active && lane.retry_at.is_none() && !lane.is_held_back())) {
             return;
         }
         lane.retry_at = None;
-        lane.widen(wires.pipes.get(i).and_then(Option::as_ref));
+        lane.pace.go_on();
+        let found = splice::waiting(pipe).unwrap_or(0);
+        if rested && found == 0 && !retry && !last && !lane.active {
+            return;
+        }
+        lane.widen(pipe, found);
+        self.move_output(i, wires, now, tree_gone);
+        let other = self.lanes.get(1 - i).and_then(Option::as_ref);
+        let alone = other.is_none_or(|other| other.pace.is_quiet(looked_at));
+        if let Some(Some(lane)) = self.lanes.get_mut(i)
+            && !lane.active
+            && !tree_gone
+            && lane.trouble.is_none()
+            && lane.wants()
+        {
+            lane.rest(pipe, found, looked_at, alone);
+        }
+    }
+
+    /// Moves what is there, but not for ever.
+    fn move_output(&mut self, i: usize, wires: &Wires, now: u64, tree_gone: bool) {
         for _ in 0..STEPS {
             let step = self.step(i, wires, now, tree_gone);
             let Some(Some(lane)) = self.lanes.get_mut(i) else { return };
@@ -243,6 +300,7 @@ impl Pump {
         let start = journal.done();
         let Buffers { input, output } = &mut self.buffers;
         output.clear();
+        let (mut more, mut empty) = (true, false);
         if begun {
             let end = journal.batch_end();
             journal.read(start.at, end.at, input)?;
@@ -268,6 +326,9 @@ impl Pump {
             if taken.bytes == 0 {
                 return Ok(Step::Nothing);
             }
+            // What is left is a line that has no end yet: the rest of it will be told of.
+            let left = input.get(taken.bytes..).unwrap_or_default();
+            (more, empty) = (!room || left.contains(&b'\n'), left.is_empty());
             journal.begin(Place { at: start.at + taken.bytes as u64, mid_line: taken.mid_line })?;
             lane.own_batch = true;
         }
@@ -287,10 +348,11 @@ impl Pump {
             }
         }
         journal.finish();
+        lane.journaled = !empty;
         if journal.hoard() > HOARD {
             journal.free();
         }
-        Ok(Step::Moved { more: true })
+        Ok(Step::Moved { more })
     }
 
     /// The disk has been full for too long: gives output up, and tries now and then to say so in the

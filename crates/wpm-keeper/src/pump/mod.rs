@@ -13,6 +13,7 @@ mod journal;
 mod lane;
 mod lines;
 mod logfile;
+mod pace;
 mod rotate;
 mod shared;
 mod trouble;
@@ -22,6 +23,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use wpm_sys::contract::LogHealth;
 use wpm_sys::launch::LogPlan;
@@ -141,7 +143,16 @@ impl Pump {
         if self.serve_at.is_some_and(|at| at <= now) {
             self.serve(wires, now);
         }
-        for i in 0..2 {
+        let is = |what: fn(&Lane) -> bool| {
+            [0, 1].map(|i| self.lanes.get(i).is_some_and(|lane| lane.as_ref().is_some_and(what)))
+        };
+        let (paused, active) = (is(|lane| lane.paused_until().is_some()), is(|lane| lane.active));
+        let first = pace::first(paused, active);
+        for i in [first, 1 - first] {
+            let other_has_news = active.get(1 - i) == Some(&true);
+            if other_has_news && let Some(Some(lane)) = self.lanes.get_mut(i) {
+                lane.end_pause();
+            }
             self.turn_lane(i, wires, now, tree_gone);
         }
     }
@@ -165,6 +176,12 @@ impl Pump {
     /// When there is something to do by itself, in monotonic milliseconds.
     pub(crate) fn due(&self) -> Option<u64> {
         self.lanes.iter().flatten().filter_map(Lane::due).chain(self.serve_at).min()
+    }
+
+    /// For how much longer a lane that prints line after line is left alone.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        let until = self.lanes.iter().flatten().filter_map(Lane::paused_until).min()?;
+        Some(Duration::from_micros(until.saturating_sub(clock::monotonic_us())))
     }
 
     /// Whether lane `i` wants to know of new output.

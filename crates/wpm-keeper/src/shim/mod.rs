@@ -16,6 +16,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use wpm_sys::cgroup::Group;
 use wpm_sys::contract::{End, MAX_FDS, Phase, Usage};
@@ -244,14 +245,17 @@ impl Shim {
             Watch::read(pipes[0]),
             Watch::read(pipes[1]),
         ];
-        if due.is_none() {
+        let pause = self.pump.pause();
+        if due.is_none() && pause.is_none() {
             due = self.pump.rest(now);
             if due.is_none() && !self.settled && self.wires.slot.phase() == Phase::Running {
                 self.settled = true;
                 memory::trim_stack();
             }
         }
-        let Ok(ready) = poll::wait(watches, due.map(|at| at.saturating_sub(now))) else { return };
+        let due = due.map(|at| Duration::from_millis(at.saturating_sub(now)));
+        let timeout = due.into_iter().chain(pause).min();
+        let Ok(ready) = poll::wait_for(watches, timeout) else { return };
         let [signalled, arrived, spoken, app, out, err] = ready;
         if signalled.any() {
             self.signals.drain();
