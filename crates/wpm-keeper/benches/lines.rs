@@ -6,7 +6,7 @@ use wpm_sys::launch::LineFormat;
 
 /// What the module under test knows of the journal.
 mod journal {
-    pub(super) const CAPACITY: u64 = 64 << 10;
+    pub(super) const CAPACITY: u64 = 128 << 10;
 }
 
 #[path = "../src/pump/lines.rs"]

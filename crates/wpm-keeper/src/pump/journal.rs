@@ -19,7 +19,7 @@ use wpm_sys::codec::{DecodeError, Reader, Writer};
 use wpm_sys::splice;
 
 /// Most bytes that wait in a journal; a line that is longer is written in pieces of this size.
-pub(super) const CAPACITY: u64 = 64 << 10;
+pub(super) const CAPACITY: u64 = 128 << 10;
 /// Bytes before the data: a page, so that the header stays when data is given back.
 const HEADER: u64 = 4096;
 const PAGE: u64 = 4096;

@@ -10,7 +10,7 @@ use wpm_sys::launch::LineFormat;
 use super::journal::CAPACITY;
 
 /// Output bytes at which a batch is cut.
-const BATCH: usize = 128 << 10;
+const BATCH: usize = 256 << 10;
 /// RFC 3339, for JSON without a format of its own.
 const DEFAULT_TIME: &str = "%Y-%m-%dT%H:%M:%S%.3f%:z";
 
