@@ -40,10 +40,10 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     data(&format!("{text}\n"))
 }
 
-/// Writes a line without colours, as it is: a long one is neither searched for escapes nor copied.
-pub(crate) fn long_line(text: &str) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+/// Has a line written without colours, as it is: a long one is neither searched for escapes nor copied.
+pub(crate) fn long_line(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    write(&mut stdout)?;
     stdout.write_all(b"\n")?;
     stdout.flush()?;
     Ok(())

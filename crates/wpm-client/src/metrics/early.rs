@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use wpm_proto::home::Home;
 use wpm_proto::view::InstanceView;
@@ -28,8 +27,8 @@ pub struct Early {
     thread: Option<Thread>,
 }
 
-/// What there is to read, and the thread that reads it.
-type Thread = (Receiver<Arc<Reading>>, JoinHandle<Option<Seen>>);
+/// A thread, by what it says: first what there is to read, then what it has found. Its own end is not waited for.
+type Thread = (Receiver<Arc<Reading>>, Receiver<Seen>);
 
 /// What the thread has found.
 #[derive(Debug)]
@@ -48,9 +47,15 @@ impl Survey<'_> {
         // A single CPU has nothing to do meanwhile but the daemon's work.
         let expects_many = procfs::cpus() > 1 && home.bystanders().exists();
         let begin = || {
-            let ((to, from), home) = (channel(), home.clone());
-            let look = move || see(&home, listening, &to);
-            Some((from, std::thread::Builder::new().spawn(look).ok()?))
+            let ((to, reading), (found, seen), home) = (channel(), channel(), home.clone());
+            let look = move || {
+                if let Some(seen) = see(&home, listening, &to) {
+                    // Nobody may want to know any more.
+                    drop(found.send(seen));
+                }
+            };
+            std::thread::Builder::new().spawn(look).ok()?;
+            Some((reading, seen))
         };
         Early { home: home.clone(), thread: expects_many.then(begin).flatten() }
     }
@@ -95,9 +100,9 @@ fn fitting<'a>(home: &Home, seen: Seen, instances: &[&'a InstanceView]) -> Optio
 }
 
 /// Reads what the thread has left, and takes what it has found.
-fn join((reading, thread): Thread) -> Option<Seen> {
+fn join((reading, seen): Thread) -> Option<Seen> {
     let mut processes = reading.recv().ok()?.go_on(0);
-    let mut seen = thread.join().ok()??;
+    let mut seen = seen.recv().ok()?;
     seen.processes.append(&mut processes);
     Some(seen)
 }

@@ -37,8 +37,8 @@ pub(super) struct Named {
 const SHARE: usize = 40;
 /// Threads that read, at most.
 pub(super) const MOST_THREADS: usize = 8;
-/// Processes that a thread takes at a time.
-const SOME: usize = 8;
+/// Processes that a thread takes at a time: the others wait for so many at the end.
+const SOME: usize = 2;
 
 /// All processes that can be seen, by name.
 pub(super) fn named() -> Vec<Named> {

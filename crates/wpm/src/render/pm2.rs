@@ -4,6 +4,7 @@
 //! over variables of the same name.
 
 use std::fmt::Write as _;
+use std::io;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,9 +15,20 @@ use wpm_proto::view::{AppView, FileName, InstanceView};
 
 use super::rows::Usages;
 
-/// The array of `jlist` as one line, one entry for each instance in the order of ids. The apps must have
-/// been asked for with detail.
+/// Bytes from which on a part of the array is written: memory for all of it would be new memory.
+const PART: usize = 32 * 1024;
+
+/// The array of `jlist`, see [`write`].
 pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
+    let mut text = Vec::new();
+    // Writing into memory cannot fail.
+    let _written = write(apps, usage, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Writes the array of `jlist` in one line, one entry for each instance in the order of ids. The apps must have
+/// been asked for with their specs.
+pub(crate) fn write(apps: &[AppView], usage: &Usages, out: &mut dyn io::Write) -> io::Result<()> {
     // The environment makes up nearly all of it and is the same for all instances.
     let common: Vec<Common> = apps.iter().map(Common::of).collect();
     let mut order: Vec<(&InstanceView, &AppView, &Common)> = apps
@@ -25,16 +37,21 @@ pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
         .flat_map(|(app, common)| app.instances.iter().map(move |instance| (instance, app, common)))
         .collect();
     order.sort_by_key(|(instance, ..)| instance.id);
-    let mut text = String::from("[");
-    for (instance, app, common) in order {
-        if text.len() > 1 {
+    let mut text = String::with_capacity(2 * PART);
+    text.push('[');
+    for (position, (instance, app, common)) in order.into_iter().enumerate() {
+        if position > 0 {
             text.push(',');
         }
         let used = usage.get(&instance.id).copied().unwrap_or_default();
         entry(&mut text, app, instance, used, common);
+        if text.len() >= PART {
+            out.write_all(text.as_bytes())?;
+            text.clear();
+        }
     }
     text.push(']');
-    text
+    out.write_all(text.as_bytes())
 }
 
 /// Appends the entry of an instance.

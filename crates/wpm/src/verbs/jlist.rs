@@ -3,6 +3,7 @@
 use wpm_client::metrics::Survey;
 use wpm_proto::ExitCode;
 use wpm_proto::request::Detail;
+use wpm_proto::view::AppView;
 
 use super::Outcome;
 use crate::cli::Verb;
@@ -10,6 +11,7 @@ use crate::context::{Context, list};
 use crate::failure::Failure;
 use crate::output;
 use crate::render::pm2;
+use crate::render::rows::Usages;
 
 pub(crate) const VERB: Verb = Verb {
     name: "jlist",
@@ -21,15 +23,21 @@ pub(crate) const VERB: Verb = Verb {
 };
 
 fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
-    output::long_line(&text(context)?)?;
+    let (apps, usage) = look(context)?;
+    output::long_line(|out| pm2::write(&apps, &usage, out))?;
     Ok(ExitCode::Ok)
 }
 
 /// The array, in one line.
 pub(super) fn text(context: &mut Context) -> Result<String, Failure> {
+    let (apps, usage) = look(context)?;
+    Ok(pm2::list(&apps, &usage))
+}
+
+fn look(context: &mut Context) -> Result<(Vec<AppView>, Usages), Failure> {
+    let early = Survey::begin(&context.home()?, false);
     let mut client = context.daemon()?;
-    let early = Survey::begin(client.home(), false);
     let apps = list(&mut client, Vec::new(), Detail::Spec)?;
     let usage = early.of(apps.iter().flat_map(|app| &app.instances)).usage(client.home());
-    Ok(pm2::list(&apps, &usage))
+    Ok((apps, usage))
 }

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use wpm_client::metrics::Survey;
+use wpm_client::metrics::{Early, Survey};
 use wpm_client::subscribe::Subscription;
 use wpm_client::{Client, alive};
 use wpm_proto::ExitCode;
+use wpm_proto::home::Home;
 use wpm_proto::request::Detail;
 use wpm_proto::view::{AppView, Status};
 
@@ -91,8 +92,9 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     if list.watch {
         return watch(&list, context);
     }
+    let early = begin(&context.home()?, &list);
     let mut client = context.daemon()?;
-    let view = look(&mut client, &list)?;
+    let view = look(&mut client, early, &list)?;
     output::data(&view)?;
     context.warn_of_keeper(client.home());
     Ok(ExitCode::Ok)
@@ -129,18 +131,25 @@ impl List {
     }
 }
 
-/// Asks and draws once.
-fn look(client: &mut Client, options: &List) -> Result<String, Failure> {
+/// The apps that are asked for; none = all.
+fn targets(options: &List) -> Vec<String> {
     // pm2 lists everything, whatever is named.
-    let targets = if pm2::speaks() { Vec::new() } else { options.targets.clone() };
-    let all = targets.is_empty();
+    if pm2::speaks() { Vec::new() } else { options.targets.clone() }
+}
+
+/// Begins to look, where a look at everything will be needed.
+fn begin(home: &Home, options: &List) -> Option<Early> {
+    (targets(options).is_empty() && !options.quiet).then(|| Survey::begin(home, true))
+}
+
+/// Asks and draws once.
+fn look(client: &mut Client, early: Option<Early>, options: &List) -> Result<String, Failure> {
     let detail = match (pm2::speaks(), options.json) {
         (true, _) => Detail::Spec,
         (_, true) => Detail::Files,
         _ => Detail::State,
     };
-    let early = (all && !options.quiet).then(|| Survey::begin(client.home(), true));
-    let mut apps = match list(client, targets, detail) {
+    let mut apps = match list(client, targets(options), detail) {
         // A list of nothing is a list.
         Err(failure) if failure.is(Code::NoApps) => Vec::new(),
         apps => apps?,
@@ -295,7 +304,9 @@ fn look_again(
         };
         *link = Some((there()?, Subscription::open(there()?, None)?));
     }
-    link.as_mut().map_or_else(|| Ok(String::new()), |(client, _)| look(client, options))
+    let Some((client, _)) = link else { return Ok(String::new()) };
+    let early = begin(client.home(), options);
+    look(client, early, options)
 }
 
 /// Waits for an event, but no longer than a tick.
