@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::rotate::Rotated;
 use super::shared::Ledger;
 
 /// Makes a folder and those above it, readable by the owner alone.
@@ -76,6 +77,8 @@ pub(super) struct LogFile {
     generation: Option<u64>,
     /// Until when rotating is not tried, because it has failed, in milliseconds of `CLOCK_BOOTTIME`.
     pub(super) no_rotation_until: u64,
+    /// Its rotated files, where they are known.
+    pub(super) rotated: Option<Rotated>,
     /// Size at which it was to be rotated and was in the middle of a line.
     unended_at: Option<u64>,
 }
@@ -93,6 +96,7 @@ impl LogFile {
             splices: true,
             generation: None,
             no_rotation_until: 0,
+            rotated: None,
             unended_at: None,
         }
     }
