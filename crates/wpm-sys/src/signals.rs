@@ -53,6 +53,9 @@ impl AsRawFd for SignalFd {
 impl SignalFd {
     /// Blocks the signals that are read, ignores those that must not matter, opens the descriptor.
     ///
+    /// What is ignored is blocked, too, for the sake of a child on its way to its program: what it is sent
+    /// then waits until it is no longer ignored, instead of being lost.
+    ///
     /// # Errors
     /// When the process is out of descriptors.
     pub fn open() -> io::Result<Self> {
@@ -65,11 +68,12 @@ impl SignalFd {
             for s in READ {
                 libc::sigaddset(set.as_mut_ptr(), s);
             }
+            let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             for s in IGNORED {
                 libc::signal(s, libc::SIG_IGN);
+                libc::sigaddset(set.as_mut_ptr(), s);
             }
             libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
-            let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Self(OwnedFd::from_raw_fd(fd))) }
         }
     }

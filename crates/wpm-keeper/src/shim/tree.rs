@@ -43,16 +43,16 @@ pub(super) fn signal_main(shim: &Shim, signal: i32) {
 /// Sends a signal to the main process, its group and every descendant, each once.
 pub(super) fn signal(shim: &Shim, signal: i32) {
     let main = shim.wires.slot.pid();
-    let all = members(shim);
-    let group_lives = all.iter().any(|pid| group_of(*pid) == Some(main));
+    // Looked at once: a process that makes a group of its own meanwhile, as the app does before it is
+    // executed, would be taken for a member of neither.
+    let all: Vec<(i32, i32)> =
+        members(shim).into_iter().filter_map(|pid| Some((pid, group_of(pid)?))).collect();
     // The group at once: what it forks meanwhile is in it and gets the signal, too.
-    if group_lives {
+    if all.iter().any(|(_, group)| *group == main) {
         drop(process::kill_group(main, signal));
     }
-    for pid in all {
-        if group_of(pid).is_some_and(|group| group != main) {
-            drop(process::kill(pid, signal));
-        }
+    for (pid, _) in all.into_iter().filter(|(_, group)| *group != main) {
+        drop(process::kill(pid, signal));
     }
 }
 

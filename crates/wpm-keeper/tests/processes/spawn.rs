@@ -81,6 +81,20 @@ fn each_failing_stage_is_named() {
     }
 }
 
+/// Whoever stops an app in the moment of its start must not have to wait for the kill timeout.
+#[test]
+fn a_signal_right_behind_the_word_to_go_is_not_lost() {
+    let mut w = World::new();
+    for scope in [Scope::Tree, Scope::Main].repeat(5) {
+        let mut run = w.spawn(w.launch(&["wait"]));
+        run.until(|r| r.phase == Phase::AtGate);
+        run.tell(&ToShim::Go);
+        run.tell(&ToShim::Signal { signal: 15, scope });
+        assert_eq!(run.ended(), End::Signal { signal: 15, core: false });
+        run.finish();
+    }
+}
+
 #[test]
 fn a_cancelled_run_never_runs() {
     let mut w = World::new();
