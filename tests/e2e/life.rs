@@ -126,6 +126,21 @@ fn what_cannot_be_executed_says_which_step_failed() {
     assert!(said.err.contains("setting the limit nofile failed: Operation not permitted"), "{}", said.err);
 }
 
+/// A new release was put in the place of the one that the shell stands in.
+#[test]
+fn known_apps_obey_from_a_folder_that_was_removed() {
+    let world = World::new();
+    let old = world.start("rock", "", 1).remove(0);
+    let folder = world.dir.path().join("release");
+    std::fs::create_dir(&folder).expect("created");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "rmdir \"$0\"; exec \"$1\" restart rock"]).arg(&folder).arg(crate::world::WPM);
+    command.env("WPM_HOME", world.home()).env("HOME", world.dir.path()).current_dir(&folder);
+    crate::world::said(&command.output().expect("it runs")).ok();
+    old.dead();
+    assert_eq!(world.puppet().name, "rock");
+}
+
 #[test]
 fn restart_by_name_takes_the_options_of_start() {
     let world = World::new();

@@ -24,7 +24,12 @@ const OWN: [&str; 3] = [wpm_proto::env::KEEPER_FD, "COMPLETE", "_"];
 impl Caller {
     /// The caller of this process.
     pub(crate) fn of_this_process() -> Result<Self, Failure> {
-        let actual = std::env::current_dir().map_err(|cause| {
+        let actual = match std::env::current_dir() {
+            // Known apps need no folder, and what is at its path now is what the shell would show.
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => removed().ok_or(cause),
+            found => found,
+        };
+        let actual = actual.map_err(|cause| {
             Failure::new(Code::Storage, format!("cannot tell the working directory: {cause}"))
         })?;
         let env: BTreeMap<String, String> = std::env::vars_os()
@@ -38,6 +43,13 @@ impl Caller {
         });
         Ok(Self { cwd: shown.unwrap_or(actual), username: username(&env), env, cpus: crate::cpus::usable() })
     }
+}
+
+/// Where a working directory was that somebody has removed, as a new release of an app is put in the place
+/// of the old one.
+fn removed() -> Option<PathBuf> {
+    let shown = std::fs::read_link("/proc/self/cwd").ok()?.into_os_string().into_string().ok()?;
+    shown.strip_suffix(" (deleted)").map(PathBuf::from)
 }
 
 /// Name of the effective user: from the user database, which is a text file.
