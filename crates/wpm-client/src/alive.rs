@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{PidfdFlags, pidfd_open};
 use wpm_proto::home::Home;
 use wpm_proto::view::AppView;
 
@@ -55,6 +57,12 @@ pub(crate) fn knock(home: &Home) -> std::io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(short)?)?;
     Ok(socket)
+}
+
+/// A handle on the keeper, if there is one.
+pub(crate) fn keeper(home: &Home) -> Option<OwnedFd> {
+    let pid = socket_peercred(knock(home).ok()?).ok()?.pid;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// Whether a process is stopped whose name begins so.

@@ -138,8 +138,10 @@ impl Client {
                     self.connection = None;
                     continue;
                 }
-                // It was slow to answer, and has done meanwhile what it was asked for.
-                Err(Error::NoDaemon { .. }) if complained && matches!(request.op, Op::Kill { .. }) => {
+                // It was slow to answer or lost, and has done meanwhile what it was asked for.
+                Err(Error::NoDaemon { .. })
+                    if (complained || all_losses > 0) && matches!(request.op, Op::Kill { .. }) =>
+                {
                     return Ok(Body::Outcomes { outcomes: vec![], remarks: vec![] });
                 }
                 // A daemon that is about to end takes nothing; its end is waited for.
@@ -150,7 +152,7 @@ impl Client {
                 _ => false,
             };
             let given_up = losses == LOSSES || all_losses == MOST_LOSSES;
-            if !again || given_up || matches!(request.op, Op::Kill { .. }) {
+            if !again || given_up {
                 return outcome;
             }
             // More than once: a daemon that is being killed may take a connection and lose it, too.
@@ -283,7 +285,10 @@ impl Client {
             }
         }
         if self.options.start == Start::Never {
-            return Err(Error::NoDaemon { home: self.home.path().to_owned() });
+            let next = if there { spawn::next(&self.home, self.options.timeout)? } else { None };
+            let stream = next.ok_or_else(|| Error::NoDaemon { home: self.home.path().to_owned() })?;
+            self.connection = Some(Connection::new(stream));
+            return Ok(());
         }
         let (stream, started) = spawn::spawn(&self.home, &self.options.program)?;
         self.started |= started;

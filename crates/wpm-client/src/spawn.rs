@@ -22,7 +22,7 @@ use wpm_proto::env;
 use wpm_proto::home::Home;
 
 use crate::connect::{connect, is_absent};
-use crate::{Error, home as private_home};
+use crate::{Error, alive, home as private_home};
 
 /// How long a daemon may take to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,6 +76,15 @@ pub(crate) fn spawn(home: &Home, program: &Path) -> Result<(Stream, bool), Error
         log: tail(&log_path, log_start),
     };
     wait(home, &changes, first, start, deadline).map_err(fail).map(|stream| (stream, true))
+}
+
+/// The daemon that a keeper is about to start where one has just ended; none where there is no keeper, or
+/// it ends, too.
+pub(crate) fn next(home: &Home, patience: Duration) -> Result<Option<Stream>, Error> {
+    let Some(keeper) = alive::keeper(home) else { return Ok(None) };
+    let changes = watch(home)?;
+    let never = || Err(Error::NoDaemon { home: home.path().to_owned() });
+    Ok(wait(home, &changes, Keeper::Other(keeper), never, Instant::now() + patience).ok())
 }
 
 fn launch(home: &Home, program: &Path, log: &File) -> Result<Child, Error> {

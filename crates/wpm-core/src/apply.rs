@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::operation::{Plan, Want};
+use crate::reload::Way;
 use crate::start::{Restarting, used_twice};
 use crate::{
     App, Apply, CommandError, Core, Desired, Difference, Effect, Instance, InstanceId, Now, Spec, StartApp,
@@ -166,7 +167,12 @@ impl Core {
             let job = app.spec.schedule.is_some();
             match change.step {
                 Step::Reload | Step::Restart if !job => {
-                    plan.extend(self.reload_app(now, ticket, id, app, apply.parallel));
+                    plan.extend(self.reload_app(
+                        now,
+                        id,
+                        app,
+                        Way { ticket, parallel: apply.parallel, since: None },
+                    ));
                 }
                 Step::Reload | Step::Restart => plan.extend(self.put_app(now, app, Restarting::No)),
                 _ => plan.extend(self.settle(now, id, app)),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::deadlines::{Deadlines, Timer};
 use crate::operation::{Finale, Operation};
-use crate::reload::{Reload, Turn};
-use crate::slot::Slot;
+use crate::reload::{Reload, Turn, Way};
+use crate::slot::{Next, Slot};
 use crate::{
     Action, App, AppId, Cause, Command, CommandError, Desired, Exit, Input, Instance, InstanceId, Millis,
     Note, Now, RunId, Selector, Spec, State, Ticket,
@@ -52,6 +52,9 @@ pub struct RestoredInstance {
     pub last_exit: Option<Exit>,
     /// Creation time.
     pub created_wall_ms: u64,
+    /// The run that was to make room for the next one when this was written ([`Core::renewing`]): a
+    /// restart was under way.
+    pub renews: Option<RunId>,
     /// Its run, if the daemon found one alive (re-adopted: events of it will follow).
     pub run: Option<RestoredRun>,
     /// Further runs of it that are alive: a reload was under way. The newest run that was launched is
@@ -232,6 +235,11 @@ impl Core {
         crate::select::select(self, selectors)
     }
 
+    /// The number of the next run: all that were begun so far have lower ones.
+    pub const fn next_run(&self) -> RunId {
+        self.next_run
+    }
+
     /// Runs whose memory the daemon should sample (those of apps with a limit), and their limits.
     pub fn sampled(&self) -> BTreeMap<RunId, u64> {
         let limited =
@@ -243,6 +251,18 @@ impl Core {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The run of an instance that is being brought down so that the next one follows at once: who knows it
+    /// can go on with a restart that another has begun.
+    pub fn renewing(&self, id: InstanceId) -> Option<RunId> {
+        let slot = self.slots.get(&id)?;
+        match &slot.it.state {
+            State::Stopping { run, .. } if slot.it.desired == Desired::Up && slot.next == Next::Now => {
+                Some(run.id)
+            }
+            _ => None,
+        }
     }
 
     fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
@@ -257,10 +277,12 @@ impl Core {
             Command::StartKnown { targets, change } => self.start_known(now, &targets, &change),
             Command::Restart { targets, change } => self.restart(now, &targets, &change),
             Command::RestartWith(apps) => self.restart_with(now, apps),
-            Command::Reload { targets, change, parallel, force } => {
-                self.reload(now, ticket, &targets, &change, parallel, force)
+            Command::Reload { targets, change, parallel, force, since } => {
+                self.reload(now, &targets, &change, force, Way { ticket, parallel, since })
             }
-            Command::ReloadWith { apps, parallel } => self.reload_with(now, ticket, apps, parallel),
+            Command::ReloadWith { apps, parallel, since } => {
+                self.reload_with(now, apps, Way { ticket, parallel, since })
+            }
             Command::Apply(apply) => self.apply(now, ticket, apply),
             Command::Stop(targets) => self.stop(&targets),
             Command::Delete(targets) => self.delete(&targets),

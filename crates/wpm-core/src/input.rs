@@ -77,6 +77,9 @@ pub enum Command {
         parallel: u32,
         /// Even if a reload of the app is under way, which is given up then.
         force: bool,
+        /// It was begun under an earlier daemon: instances with a run of this number or a later one have
+        /// had their turn.
+        since: Option<RunId>,
     },
     /// The same with new specs for existing apps (by name); unknown ones are started.
     ReloadWith {
@@ -84,6 +87,8 @@ pub enum Command {
         apps: Vec<StartApp>,
         /// How many instances of an app at once; 0 = one.
         parallel: u32,
+        /// As for [`Command::Reload`].
+        since: Option<RunId>,
     },
     /// Makes apps what a file says, touching only what differs.
     Apply(Apply),

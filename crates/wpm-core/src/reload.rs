@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::operation::{Plan, Waiter, Want};
 use crate::start::{Restarting, used_twice};
 use crate::{
-    AppId, CommandError, Core, Desired, InstanceId, InstanceOutcome, Now, Outcome, Selector, Spec,
+    AppId, CommandError, Core, Desired, InstanceId, InstanceOutcome, Now, Outcome, RunId, Selector, Spec,
     SpecChange, StartApp, State, Ticket,
 };
 
@@ -27,13 +27,22 @@ pub(crate) enum Turn {
     Next(AppId),
 }
 
+/// How a command has apps reloaded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    /// The command.
+    pub(crate) ticket: Ticket,
+    /// How many instances of an app at once; 0 = one.
+    pub(crate) parallel: u32,
+    /// Runs of this number or a later one are new already.
+    pub(crate) since: Option<RunId>,
+}
+
 /// What is asked of one app.
 #[derive(Debug)]
 struct Order {
-    ticket: Ticket,
+    way: Way,
     members: Vec<InstanceId>,
-    /// How many at once; 0 = one.
-    parallel: u32,
     /// Whether the number of instances is to become the spec's.
     resize: bool,
 }
@@ -68,11 +77,10 @@ impl Core {
     pub(crate) fn reload(
         &mut self,
         now: Now,
-        ticket: Ticket,
         targets: &[Selector],
         change: &SpecChange,
-        parallel: u32,
         force: bool,
+        way: Way,
     ) -> Result<Plan, CommandError> {
         let ids = self.some_of(targets)?;
         let mut specs: BTreeMap<AppId, Spec> = self.changed_specs(&ids, change)?.into_iter().collect();
@@ -82,7 +90,8 @@ impl Core {
                 of_apps.entry(it.app).or_default().push(*id);
             }
         }
-        if !force {
+        // One that goes on with what an earlier connection asked for takes that over.
+        if !force && way.since.is_none() {
             of_apps.keys().try_for_each(|app| self.refuse_second_reload(*app))?;
         }
         let mut jobs = BTreeSet::new();
@@ -95,19 +104,28 @@ impl Core {
                 }
                 continue;
             }
-            let order = Order { ticket, members, parallel, resize: false };
+            let order = Order { way, members, resize: false };
             self.begin_reload(now, app, specs.remove(&app), order);
         }
-        let want = |id| (id, if jobs.contains(&id) { Want::Nothing } else { Want::Queued });
+        let want = |id| (id, if jobs.contains(&id) { Want::Nothing } else { self.want_turn(id, way) });
         Ok(ids.into_iter().map(want).collect())
+    }
+
+    /// Whether an instance got its new run from an earlier daemon.
+    fn has_had_turn(&self, id: InstanceId, way: Way) -> bool {
+        let run = self.instance(id).and_then(crate::Instance::run).map(|run| run.id);
+        run.zip(way.since).is_some_and(|(run, since)| run >= since)
+    }
+
+    fn want_turn(&self, id: InstanceId, way: Way) -> Want {
+        if self.has_had_turn(id, way) { Want::Restarted } else { Want::Queued }
     }
 
     pub(crate) fn reload_with(
         &mut self,
         now: Now,
-        ticket: Ticket,
         apps: Vec<StartApp>,
-        parallel: u32,
+        way: Way,
     ) -> Result<Plan, CommandError> {
         let mut taken = BTreeSet::new();
         for StartApp { spec, .. } in &apps {
@@ -115,7 +133,7 @@ impl Core {
             if !taken.insert(spec.name.as_str()) {
                 return Err(used_twice(&spec.name));
             }
-            if let Some(app) = self.names.get(&spec.name) {
+            if let Some(app) = self.names.get(&spec.name).filter(|_| way.since.is_none()) {
                 self.refuse_second_reload(*app)?;
             }
         }
@@ -126,20 +144,13 @@ impl Core {
                 plan.extend(self.put_app(now, app, Restarting::No));
                 continue;
             };
-            plan.extend(self.reload_app(now, ticket, id, app, parallel));
+            plan.extend(self.reload_app(now, id, app, way));
         }
         Ok(plan)
     }
 
     /// Begins to give a known app a new spec and, with it, new runs.
-    pub(crate) fn reload_app(
-        &mut self,
-        now: Now,
-        ticket: Ticket,
-        id: AppId,
-        app: StartApp,
-        parallel: u32,
-    ) -> Plan {
+    pub(crate) fn reload_app(&mut self, now: Now, id: AppId, app: StartApp, way: Way) -> Plan {
         let wanted =
             |id: &InstanceId| app.start_now || self.instance(*id).is_some_and(|it| it.desired == Desired::Up);
         let all = self.instances_of(id);
@@ -147,8 +158,8 @@ impl Core {
         if kept.is_empty() || app.spec.schedule.is_some() {
             return self.put_app(now, app, Restarting::No);
         }
-        let plan = kept.iter().map(|id| (*id, Want::Queued)).collect();
-        let order = Order { ticket, members: kept, parallel, resize: true };
+        let plan = kept.iter().map(|id| (*id, self.want_turn(*id, way))).collect();
+        let order = Order { way, members: kept, resize: true };
         self.begin_reload(now, id, Some(app.spec), order);
         plan
     }
@@ -161,7 +172,8 @@ impl Core {
     }
 
     fn begin_reload(&mut self, now: Now, id: AppId, spec: Option<Spec>, order: Order) {
-        let Order { ticket, members, parallel, resize } = order;
+        let Order { way, members, resize } = order;
+        let Way { ticket, parallel, .. } = way;
         let Some(before) = self.apps.get(&id).map(|app| app.spec.clone()) else { return };
         // One that is given up leaves what it did; the way back leads to where it began.
         let (old, done) = self.give_up_reload(now, id).unwrap_or_else(|| (before.clone(), Vec::new()));
@@ -176,14 +188,17 @@ impl Core {
                 slot.keeps.get_or_insert_with(|| before.clone());
             }
         }
+        // One whose new run is still coming up holds the others back.
+        let (begun, waiting): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|id| self.has_had_turn(*id, way));
         let reload = Reload {
             ticket,
             old,
             new,
             parallel: parallel.max(1) as usize,
             resize,
-            waiting: members.into(),
-            active: BTreeMap::new(),
+            waiting: waiting.into(),
+            active: begun.into_iter().map(|id| (id, false)).collect(),
             done,
             back: false,
             late: BTreeSet::new(),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::slot::{Beside, Next, Phase};
+use crate::slot::{Beside, Next, Phase, Recycle};
 use crate::{
     Action, AppId, Cause, Core, Desired, Exit, InstanceId, Now, RestoredApp, RestoredInstance, RestoredRun,
     RunId, RunInfo, State,
@@ -68,6 +68,10 @@ impl Core {
         slot.beside = runs.pop().map(|run| Beside { run: self.take_back(id, run), phase: Phase::Draining });
         match (own, old.desired) {
             (Some(run), _) => {
+                // What was asked of it goes on: it was not replaced yet.
+                if old.renews == Some(run.run) {
+                    slot.recycle = Some(Recycle { cause: Cause::Asked, next: Next::Now });
+                }
                 let info = self.take_back(id, run);
                 slot.job = spec.schedule.is_some();
                 state = if info.launched.is_some() { State::Online(info) } else { State::Launching(info) };

@@ -18,6 +18,7 @@ use crate::link::Outbox;
 use crate::listener;
 use crate::memory::Sampler;
 use crate::recover::Recovered;
+use crate::requests::Taken;
 use crate::rest;
 use crate::run::Run;
 use crate::saved::Saved;
@@ -152,7 +153,7 @@ pub(crate) struct Daemon {
     pub(crate) notes: Option<tokio::task::JoinHandle<()>>,
     /// Its socket, by the keeper's name for it.
     pub(crate) notes_socket: Option<(u64, crate::cluster::Fd)>,
-    pub(crate) recent_keys: VecDeque<String>,
+    pub(crate) recent_keys: VecDeque<Taken>,
     /// Size of each instance's stderr file before its last run.
     pub(crate) last_error_offset: HashMap<InstanceId, u64>,
     /// Where stderr of an instance began, for answers that tell of its failure later.

@@ -21,8 +21,9 @@ use wpm_sys::contract::End;
 use crate::convert::Defaults;
 use crate::journal::{self, Account, Fact, OpenRun, Summary};
 use crate::live::{self, Live};
+use crate::requests::Taken;
 use crate::witness::Witnesses;
-use crate::{clock, leftovers, state_file};
+use crate::{clock, leftovers, saved, state_file};
 
 /// Last ends that the state file does not know: by instance, the run and what it led to.
 pub(crate) type Accounts = BTreeMap<u32, (u64, Account)>;
@@ -34,8 +35,8 @@ pub(crate) struct Recovered {
     pub(crate) first_run: u64,
     /// Generation of the state that was read.
     pub(crate) generation: u64,
-    /// Keys of requests that were done.
-    pub(crate) recent_keys: Vec<String>,
+    /// Requests that were taken.
+    pub(crate) recent_keys: Vec<Taken>,
     /// The apps of the state file.
     pub(crate) apps: Vec<SavedApp>,
     /// Runs that go on.
@@ -117,7 +118,7 @@ pub(crate) fn recover(home: &Home, defaults: Defaults, witnesses: Witnesses) -> 
     Ok(Recovered {
         first_run,
         generation,
-        recent_keys: state.as_ref().map(|s| s.recent_keys.clone()).unwrap_or_default(),
+        recent_keys: state.as_ref().map(saved::taken).unwrap_or_default(),
         apps: state.map(|s| s.apps).unwrap_or_default(),
         live,
         accounts,
@@ -161,6 +162,8 @@ fn accounts(
         let (run, now) = newer.unwrap_or((0, account_of(i, generation)));
         let runs = live.iter().any(|l| l.instance == i.id && !l.over);
         let mut asked = summary.open.iter().filter(|o| o.instance == i.id).peekable();
+        // A restart had ended it, and counted it: the next run is still owed.
+        let renewed = i.renews.is_some() && asked.clone().any(|o| i.renews == Some(o.run));
         let ended = asked.clone().filter_map(|o| end_of(o, witnesses)).next_back();
         // A run that was asked for and never let through its gate has not run. Where the journal knows
         // nothing at all of a wanted instance, it was lost, and with it the run.
@@ -171,9 +174,9 @@ fn accounts(
             // One that is not to be restarted has ended with the machine only, which starts it again.
             let exit = ended.map_or(SavedExit::Unknown, saved_end);
             let wanted = matches!(exit, SavedExit::Code(code) if app.spec.stop_exit_codes.contains(&code));
-            let rests = same_boot && (!app.spec.autorestart || wanted);
+            let rests = same_boot && !renewed && (!app.spec.autorestart || wanted);
             let desire = if rests { SavedDesire::Finished } else { SavedDesire::Up };
-            let restarts = now.restarts.saturating_add(u32::from(!rests));
+            let restarts = now.restarts.saturating_add(u32::from(!rests && !renewed));
             let unseen = Account { restarts, exit: Some(exit), desire, generation };
             accounts.insert(i.id, (0, unseen));
         } else if newer.is_some() || (heard_of && !runs) {

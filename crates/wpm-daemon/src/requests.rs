@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use wpm_core::{
-    Apply, Command, Input, InstanceId, InstanceOutcome, Outcome, Selector, Start, StartApp, State,
+    Apply, Command, Desired, Input, InstanceId, InstanceOutcome, Outcome, RunId, Selector, Start, StartApp,
+    State,
 };
 use wpm_proto::app::AppSpec;
 use wpm_proto::error::ErrorCode;
@@ -23,6 +24,15 @@ use crate::store::Target;
 /// Keys of changing requests that are remembered.
 const KEYS: usize = 64;
 
+/// A changing request that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The client's key.
+    pub(crate) key: String,
+    /// The first run that may follow from it.
+    pub(crate) since: RunId,
+}
+
 impl Daemon {
     /// Answers one request, at once or through a ticket.
     pub(crate) fn request(&mut self, session: SessionId, request: Request) {
@@ -38,9 +48,9 @@ impl Daemon {
         let Request { id, key, op } = request;
         self.untidy |= op.changes();
         if let Some(key) = key.filter(|_| op.changes()) {
-            if self.recent_keys.contains(&key) {
-                let result = match self.rest_of(&op) {
-                    Some(rest) => self.dispatch(session, id, rest),
+            if let Some(since) = self.recent_keys.iter().find(|taken| taken.key == key).map(|t| t.since) {
+                let result = match self.rest_of(&op, since) {
+                    Some(rest) => self.dispatch(session, id, rest, Some(since)),
                     None => Some(self.done_before(&op)),
                 };
                 if let Some(body) = result {
@@ -51,20 +61,43 @@ impl Daemon {
             if self.recent_keys.len() == KEYS {
                 self.recent_keys.pop_front();
             }
-            self.recent_keys.push_back(key);
+            self.recent_keys.push_back(Taken { key, since: self.core.next_run() });
         }
         // What is answered at once has changed nothing that is saved.
-        if let Some(body) = self.dispatch(session, id, op) {
+        if let Some(body) = self.dispatch(session, id, op, None) {
             self.respond(session, &Response { id, body });
         }
     }
 
     /// What is left of a request that was sent again after a lost connection: to wait for its outcome,
-    /// where that is not known yet. Nothing is started or stopped a second time by it.
-    fn rest_of(&self, op: &Op) -> Option<Op> {
+    /// where that is not known yet, and to go on with what the state does not tell. Nothing is started
+    /// or stopped a second time by it.
+    fn rest_of(&self, op: &Op, since: RunId) -> Option<Op> {
         let names: Vec<String> = match op {
             // As often as one likes.
-            Op::Stop { .. } => return Some(op.clone()),
+            Op::Stop { .. } | Op::Save { .. } | Op::Cleardump | Op::Resurrect { .. } => {
+                return Some(op.clone());
+            }
+            // Whoever has started something since has a list of his own, unless some of the old one is left.
+            Op::Kill { .. } => {
+                let runs = || self.core.instances().filter_map(|i| i.run()).map(|run| run.id);
+                return (runs().any(|run| run < since) || runs().all(|run| run < since)).then(|| op.clone());
+            }
+            // Whose turn has come is told by the number of the run.
+            Op::Reload { targets, .. } => return (!self.named(targets).is_empty()).then(|| op.clone()),
+            Op::ReloadWith { .. } => return Some(op.clone()),
+            Op::Scale { target, wait, .. } => {
+                let mut going = self.named([target]);
+                going.retain(|id| self.core.instance(*id).is_some_and(|i| i.desired == Desired::Gone));
+                if !going.is_empty() {
+                    let targets = going.iter().map(|id| id.0.to_string()).collect();
+                    return Some(Op::Delete { targets, wait: *wait });
+                }
+                if !wait {
+                    return None;
+                }
+                vec![target.clone()]
+            }
             Op::Delete { targets, wait } => {
                 let mut targets = targets.clone();
                 targets.retain(|target| !self.named([target]).is_empty());
@@ -80,8 +113,8 @@ impl Daemon {
         };
         let ids = self.named(&names);
         let rises = |id: &InstanceId| {
-            let state = self.core.instance(*id).map(|i| &i.state);
-            matches!(state, Some(State::Launching(_) | State::Online(_)))
+            let wanted = self.core.instance(*id).filter(|i| i.desired == Desired::Up);
+            wanted.is_some_and(|i| !matches!(i.state, State::Errored | State::Backoff { .. }))
         };
         // One that has gone down again has had its outcome.
         (!ids.is_empty() && ids.iter().all(rises)).then(|| Op::StartKnown {
@@ -128,7 +161,8 @@ impl Daemon {
         Body::Outcomes { outcomes: outcomes.map(|o| self.outcome(&o)).collect(), remarks: vec![] }
     }
 
-    fn dispatch(&mut self, session: SessionId, id: u64, op: Op) -> Option<Body> {
+    /// Carries a request out. `since`: an earlier daemon has begun it, before this run.
+    fn dispatch(&mut self, session: SessionId, id: u64, op: Op, since: Option<RunId>) -> Option<Body> {
         if op.changes() {
             // Whatever comes after a stop that keeps the list makes a new list.
             self.keep_list = false;
@@ -192,7 +226,7 @@ impl Daemon {
                 Err(body) => return Some(body),
             },
             Op::ReloadWith { apps, parallel, rise, wait } => match self.start_apps(apps, rise) {
-                Ok(apps) => (Command::ReloadWith { apps, parallel }, wait),
+                Ok(apps) => (Command::ReloadWith { apps, parallel, since }, wait),
                 Err(body) => return Some(body),
             },
             Op::Reload { targets, change, parallel, force, wait } => match selectors(&targets) {
@@ -201,7 +235,7 @@ impl Daemon {
                         return Some(body);
                     }
                     let change = convert::change(*change);
-                    (Command::Reload { targets, change, parallel, force }, wait)
+                    (Command::Reload { targets, change, parallel, force, since }, wait)
                 }
                 Err(body) => return Some(body),
             },
@@ -249,7 +283,6 @@ impl Daemon {
         None
     }
 
-    /// Gives a command to the core; the answer follows from its actions.
     /// Gives a command to the core; the answer follows from its actions.
     pub(crate) fn command(
         &mut self,

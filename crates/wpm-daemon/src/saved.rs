@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wpm_core::{App, AppId, Core, Desired, Instance, Spec, State};
+use wpm_core::{App, AppId, Core, Desired, Instance, InstanceId, RunId, Spec, State};
 use wpm_proto::state::{SavedDesire, SavedInstance, StateFile, VERSION};
 
 use crate::convert;
+use crate::requests::Taken;
 
 /// What a file is kept for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +27,20 @@ pub(crate) struct Saved(BTreeMap<AppId, (Arc<Spec>, Box<str>)>);
 
 impl Saved {
     /// The whole state file.
-    pub(crate) fn state(&mut self, core: &Core, generation: u64, keys: &[String], kept: Kept) -> Vec<u8> {
+    pub(crate) fn state(&mut self, core: &Core, generation: u64, keys: &[Taken], kept: Kept) -> Vec<u8> {
         self.0.retain(|id, (spec, _)| core.app(*id).is_some_and(|a| Arc::ptr_eq(&a.spec, spec)));
         // The envelope without its apps, which go before its closing bracket.
         let mut bytes = empty(generation, keys);
         bytes.truncate(bytes.len() - "]}".len());
         let mut first = true;
         for app in core.apps() {
-            let instances = app.instances.values().filter_map(|id| saved_instance(core.instance(*id)?));
-            let instances: Vec<SavedInstance> =
-                instances.filter(|i| kept == Kept::List || i.desire != SavedDesire::Gone).collect();
+            let of = |id: &InstanceId| {
+                let renews = core.renewing(*id).filter(|_| kept == Kept::List).map(|run| run.0);
+                Some(SavedInstance { renews, ..saved_instance(core.instance(*id)?)? })
+            };
+            let instances: Vec<SavedInstance> = (app.instances.values().filter_map(of))
+                .filter(|i| kept == Kept::List || i.desire != SavedDesire::Gone)
+                .collect();
             if instances.is_empty() {
                 continue;
             }
@@ -62,15 +67,23 @@ impl Saved {
 }
 
 /// A state file without apps.
-pub(crate) fn empty(generation: u64, keys: &[String]) -> Vec<u8> {
+pub(crate) fn empty(generation: u64, keys: &[Taken]) -> Vec<u8> {
     let file = StateFile {
         version: VERSION,
         written_by: concat!("wpm ", env!("CARGO_PKG_VERSION")).to_owned(),
         generation,
-        recent_keys: keys.to_vec(),
+        recent_keys: keys.iter().map(|taken| taken.key.clone()).collect(),
+        recent_runs: keys.iter().map(|taken| taken.since.0).collect(),
         apps: vec![],
     };
     serde_json::to_vec(&file).unwrap_or_default()
+}
+
+/// The requests that a state file knows of.
+pub(crate) fn taken(file: &StateFile) -> Vec<Taken> {
+    // One that an earlier release has written does not tell; then nothing is known to be of before.
+    let runs = file.recent_runs.iter().copied().chain(std::iter::repeat(0)).map(RunId);
+    file.recent_keys.iter().cloned().zip(runs).map(|(key, since)| Taken { key, since }).collect()
 }
 
 /// One instance as it is saved; none for one that is deleted and has no run any more.
@@ -89,13 +102,14 @@ pub(crate) fn saved_instance(i: &Instance) -> Option<SavedInstance> {
         restarts: i.restarts,
         last_exit: i.last_exit.map(convert::saved_exit),
         created_ms: i.created_wall_ms,
+        renews: None,
         cause: if i.is_errored() { convert::cause_words(&i.cause) } else { None },
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use wpm_core::{Command, Input, Now, RunId, Start, StartApp, Ticket};
+    use wpm_core::{Command, Input, Now, Start, StartApp, Ticket};
     use wpm_proto::app::AppSpec;
 
     use super::*;
@@ -115,9 +129,11 @@ mod tests {
             core.handle(Now::default(), Input::Command(Ticket(1), Command::Start(start)));
         }
         for generation in [4, 5] {
-            let state = saved.state(&core, generation, &["k".into()], Kept::List);
+            let state =
+                saved.state(&core, generation, &[Taken { key: "k".into(), since: RunId(7) }], Kept::List);
             let file: StateFile = serde_json::from_slice(&state).expect("a state file");
-            assert_eq!((file.generation, file.recent_keys), (generation, vec!["k".to_owned()]));
+            assert_eq!(taken(&file), [Taken { key: "k".into(), since: RunId(7) }]);
+            assert_eq!(file.generation, generation);
             assert_eq!(file.apps.len(), 2);
             assert_eq!(file.apps[0].spec.name, "a\"\\");
             assert_eq!(file.apps[1].instances.len(), 2);

@@ -238,6 +238,7 @@ mod tests {
             written_by: "test".into(),
             generation: n,
             recent_keys: vec![],
+            recent_runs: vec![],
             apps: vec![],
         })
         .expect("plain data")

@@ -137,6 +137,7 @@ fn restored_instance(
         restarts: now.restarts,
         last_exit: now.exit.map(convert::restored_exit),
         created_wall_ms: i.created_ms,
+        renews: i.renews.map(RunId),
         run: run.map(restored_run),
         others,
         cause: i.cause.clone(),

@@ -297,6 +297,9 @@ pub struct SavedInstance {
     pub last_exit: Option<SavedExit>,
     /// Milliseconds since 1970.
     pub created_ms: u64,
+    /// Number of the run that was to make room for the next one: a restart was under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renews: Option<u64>,
     /// Why it was given up, in words, where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -330,6 +333,10 @@ pub struct StateFile {
     /// twice, whichever daemon it reaches.
     #[serde(default)]
     pub recent_keys: Vec<String>,
+    /// For each of them the first run that may follow from it: what runs with a lower number was there
+    /// before.
+    #[serde(default)]
+    pub recent_runs: Vec<u64>,
     /// The apps.
     #[serde(default)]
     pub apps: Vec<SavedApp>,

@@ -123,6 +123,7 @@ fn a_restart_by_name_runs_it_at_once_and_one_of_all_does_not() {
         change: SpecChange::default(),
         parallel: 0,
         force: false,
+        since: None,
     };
     assert_eq!(host.outcomes(reload), [Outcome::Scheduled]);
     assert_eq!(host.status(0), "stopped");
@@ -156,6 +157,7 @@ fn a_new_daemon_keeps_it_on_the_clock() {
         restarts: 0,
         last_exit: None,
         created_wall_ms: 1,
+        renews: None,
         run: None,
         others: Vec::new(),
         cause: None,

@@ -109,9 +109,9 @@ fn a_command() -> impl Strategy<Value = Command> {
         4 => (some_targets(), any::<bool>(), 0_u32..4, any::<bool>()).prop_map(|(targets, new, parallel, force)| {
             let args = new.then(|| vec!["new".to_owned()]);
             let change = SpecChange { args, ..SpecChange::default() };
-            Command::Reload { targets, change, parallel, force }
+            Command::Reload { targets, change, parallel, force, since: None }
         }),
-        2 => (apps(), 0_u32..4).prop_map(|(apps, parallel)| Command::ReloadWith { apps, parallel }),
+        2 => (apps(), 0_u32..4).prop_map(|(apps, parallel)| Command::ReloadWith { apps, parallel, since: None }),
         3 => some_targets().prop_map(Command::Stop),
         2 => some_targets().prop_map(Command::Delete),
         2 => (some_targets(), to).prop_map(|(mut targets, to)| Command::Scale { target: targets.remove(0), to }),
@@ -278,6 +278,7 @@ fn new_daemon(host: &mut Host) {
         };
         second.map(told).into_iter().collect()
     };
+    let renews = |it: &wpm_core::Instance| host.core.renewing(it.id);
     let restored = |it: &wpm_core::Instance, alive: bool, others: Vec<RestoredRun>| RestoredInstance {
         others,
         cause: None,
@@ -289,6 +290,7 @@ fn new_daemon(host: &mut Host) {
         restarts: it.restarts,
         last_exit: it.last_exit,
         created_wall_ms: it.created_wall_ms,
+        renews: renews(it),
         run: it.run().filter(|_| alive).map(|run| RestoredRun {
             run: run.id,
             pid: run.pid,

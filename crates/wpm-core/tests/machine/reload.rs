@@ -28,7 +28,7 @@ fn workers(instances: u32) -> Spec {
 }
 
 fn reload_with(change: SpecChange, parallel: u32, force: bool) -> Command {
-    Command::Reload { targets: targets(&["web"]), change, parallel, force }
+    Command::Reload { targets: targets(&["web"]), change, parallel, force, since: None }
 }
 
 fn reload() -> Command {
@@ -493,7 +493,7 @@ fn a_file_reloads_what_is_there_and_adds_the_rest() {
         let new = Spec { args: vec!["new".to_owned()], ..telling(count) };
         [new, spec("db")].map(|spec| StartApp { spec, start_now: true }).to_vec()
     };
-    let ticket = host.command(Command::ReloadWith { apps: apps(3), parallel: 2 });
+    let ticket = host.command(Command::ReloadWith { apps: apps(3), parallel: 2, since: None });
     host.deliver_all();
     assert_eq!(host.core.instances().count(), 3, "the third comes when the others are well");
     for id in [0, 1] {
@@ -503,13 +503,13 @@ fn a_file_reloads_what_is_there_and_adds_the_rest() {
     ready(&mut host, 3);
     let out = outcomes(&mut host, ticket);
     assert!(out.len() == 4 && out.iter().all(|one| matches!(one, Outcome::Up { .. })), "{out:?}");
-    let ticket = host.command(Command::ReloadWith { apps: apps(1), parallel: 1 });
+    let ticket = host.command(Command::ReloadWith { apps: apps(1), parallel: 1, since: None });
     host.deliver_all();
     host.end(host.second_of(0).expect("a new run"), CRASH);
     let out = outcomes(&mut host, ticket);
     assert!(matches!(out[0], Outcome::Died { .. }), "{out:?}");
     assert_eq!(host.core.app_named("web").expect("it stays").instances.len(), 3, "nothing is taken away");
-    let ticket = host.command(Command::ReloadWith { apps: apps(1), parallel: 1 });
+    let ticket = host.command(Command::ReloadWith { apps: apps(1), parallel: 1, since: None });
     host.deliver_all();
     second_ready(&mut host, 0);
     let out = outcomes(&mut host, ticket);

@@ -5,7 +5,7 @@ use wpm_core::{
     RunId,
 };
 
-use crate::sim::{Host, Phase, Process, spec, start, targets};
+use crate::sim::{Host, Phase, Process, spec, start, start_known, targets};
 
 fn old(id: u32, index: u32, desired: Desired) -> RestoredInstance {
     RestoredInstance {
@@ -17,6 +17,7 @@ fn old(id: u32, index: u32, desired: Desired) -> RestoredInstance {
         restarts: 5,
         last_exit: Some(Exit::Code(2)),
         created_wall_ms: 1,
+        renews: None,
         run: None,
         others: Vec::new(),
         cause: None,
@@ -182,4 +183,45 @@ fn a_file_that_contradicts_itself_loses_nobody() {
     for app in core.apps() {
         assert_eq!(app.instances.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
     }
+}
+
+#[test]
+fn a_restart_that_an_earlier_daemon_began_goes_on_and_is_counted_once() {
+    let began = |desired, run| {
+        let renews = Some(RunId(50));
+        restored(vec![RestoredInstance { renews, run: alive(run, true), ..old(0, 0, desired) }])
+    };
+    let mut host = began(Desired::Up, 50);
+    assert_eq!((host.status(0), host.core.renewing(InstanceId(0))), ("stopping", Some(RunId(50))));
+    let ticket = host.command(start_known(targets(&["web"])));
+    assert!(!host.replies.contains_key(&ticket), "the run that is to go is not the one that is waited for");
+    host.end(RunId(50), Exit::Code(0));
+    host.until_reply(ticket);
+    assert_eq!((host.status(0), host.it().restarts), ("online", 5));
+    assert_eq!(host.core.renewing(InstanceId(0)), None);
+    assert_eq!(began(Desired::Up, 51).status(0), "online", "it had its new run already");
+    let mut host = began(Desired::Down, 50);
+    host.end(RunId(50), Exit::Code(0));
+    host.deliver_all();
+    assert_eq!(host.status(0), "stopped", "another command came after it");
+}
+
+#[test]
+fn of_a_reload_that_an_earlier_daemon_began_only_the_rest_is_done() {
+    let run = |id: u32, number| RestoredInstance { run: alive(number, true), ..old(id, id, Desired::Up) };
+    let mut host = restored(vec![run(0, 80), run(1, 60), run(2, 50), old(3, 3, Desired::Down)]);
+    let ticket = host.command(wpm_core::Command::Reload {
+        targets: targets(&["web"]),
+        change: wpm_core::SpecChange::default(),
+        parallel: 1,
+        force: false,
+        since: Some(RunId(70)),
+    });
+    let wpm_core::Reply::Done(outcomes) = host.until_reply(ticket) else { panic!("refused") };
+    let up = |o: &wpm_core::InstanceOutcome| {
+        matches!(o.outcome, wpm_core::Outcome::Up { .. } | wpm_core::Outcome::Restarted { .. })
+    };
+    assert!(outcomes.len() == 4 && outcomes.iter().all(up), "{outcomes:?}");
+    assert_eq!(host.run_of(0), RunId(80), "it had its turn");
+    assert!((1..4).all(|id| host.run_of(id) > RunId(80)));
 }

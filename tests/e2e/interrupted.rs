@@ -1,0 +1,131 @@
+//! What was asked of a daemon that was killed in the middle of it is gone on with by the next one, and the
+//! command says what came of it.
+
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::survive::pid_of;
+use crate::world::{Puppet, Said, World, await_file, kill_and_wait, said};
+
+/// Types a command, which goes on while the test does.
+fn typed(world: &World, line: &str) -> Child {
+    let mut command = world.command(line.split_whitespace());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+}
+
+fn ended(command: Child) -> Said {
+    said(&command.wait_with_output().expect("it ends"))
+}
+
+/// Instances of an app; those that are picked go when they are told by the test, and not by a signal.
+fn start(world: &World, options: &str, count: usize, stubborn: impl Fn(usize) -> bool) -> Vec<Puppet> {
+    let mut puppets = world.start("slow", &format!("--kill-timeout 60000 {options}"), count);
+    puppets.sort_by_key(|puppet| puppet.index.clone());
+    for (_, puppet) in puppets.iter_mut().enumerate().filter(|(at, _)| stubborn(*at)) {
+        assert_eq!(puppet.tell("ignore INT"), "done");
+    }
+    puppets
+}
+
+/// Waits until the daemon has written this into the state, and kills it.
+fn kill_once_written(world: &World, text: &str) {
+    await_file(&world.home().join("state.json"), text, |state| state.contains(text));
+    kill_and_wait(pid_of(world, "__daemon"));
+}
+
+#[test]
+fn a_restart() {
+    let world = World::new();
+    // Without the restart, an end of the app would be the last.
+    let old = start(&world, "-i 2 --no-autorestart", 2, |_| true);
+    let command = typed(&world, "restart slow");
+    kill_once_written(&world, "\"renews\"");
+    old.into_iter().for_each(|puppet| puppet.exit(0));
+    let new = [world.puppet(), world.puppet()];
+    let said = ended(command).ok();
+    assert!(said.err.contains("slow: 2/2 up"), "{}", said.err);
+    let list = world.jlist();
+    assert!(new.iter().all(|puppet| list.iter().any(|i| i["pid"] == puppet.pid)), "{list:?}");
+    assert!(list.iter().all(|i| i["pm2_env"]["restart_time"] == 1), "counted once");
+}
+
+#[test]
+fn a_restart_that_nobody_waits_for() {
+    let world = World::new();
+    let old = start(&world, "--no-autorestart", 1, |_| true).remove(0);
+    world.run("restart slow --no-wait").ok();
+    kill_once_written(&world, "\"renews\"");
+    assert_eq!(world.statuses(), ["stopping"]);
+    old.exit(0);
+    let new = world.puppet();
+    assert_eq!(world.jlist()[0]["pid"], new.pid);
+}
+
+#[test]
+fn a_reload() {
+    let world = World::new();
+    let mut old = start(&world, "-i 2", 2, |at| at == 0);
+    let command = typed(&world, "reload slow");
+    kill_once_written(&world, "\"renews\"");
+    let (first, second) = (old.remove(0), old.remove(0));
+    first.exit(0);
+    let new = [world.puppet(), world.puppet()];
+    second.dead();
+    let said = ended(command).ok();
+    assert!(said.err.contains("slow: 2/2 up"), "{}", said.err);
+    let list = world.jlist();
+    assert!(list[0]["pid"] == new[0].pid && list[1]["pid"] == new[1].pid, "{list:?}");
+}
+
+#[test]
+fn a_smaller_number_of_instances() {
+    let world = World::new();
+    let mut old = start(&world, "-i 2", 2, |_| true);
+    let command = typed(&world, "scale slow 1");
+    kill_once_written(&world, "\"gone\"");
+    assert_eq!(world.statuses(), ["online", "stopping"]);
+    old.remove(1).exit(0);
+    let said = ended(command).ok();
+    assert!(said.err.contains("slow: 1/1 deleted"), "{}", said.err);
+    assert_eq!(world.statuses(), ["online"]);
+}
+
+#[test]
+fn the_end_of_everything() {
+    let world = World::new();
+    let slow = world.start("slow", "--kill-timeout 1000", 1).remove(0);
+    let quick = world.start("quick", "", 1).remove(0);
+    let mut slow = slow;
+    assert_eq!(slow.tell("ignore INT"), "done");
+    let command = typed(&world, "kill");
+    quick.dead();
+    kill_and_wait(pid_of(&world, "__daemon"));
+    let said = ended(command).ok();
+    assert!(said.err.contains("the daemon has ended"), "{}", said.err);
+    slow.dead();
+    assert!(world.jlist().is_empty(), "the list is empty afterwards");
+}
+
+/// The next daemon is not there yet, and nobody can tell whether it takes a moment or long.
+#[test]
+fn the_end_of_everything_between_two_daemons() {
+    let world = World::new();
+    let rock = world.start("rock", "", 1).remove(0);
+    let keeper = Pid::from_raw(pid_of(&world, "__keeper")).expect("a pid");
+    kill_process(keeper, Signal::STOP).expect("ours");
+    kill_and_wait(pid_of(&world, "__daemon"));
+    let mut command = typed(&world, "kill");
+    let waits = |pid: u32| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let mut links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        links.any(|link| link.to_string_lossy().contains("inotify"))
+    };
+    while !waits(command.id()) {
+        assert_eq!(command.try_wait().expect("ours"), None, "it did not wait for the next daemon");
+    }
+    kill_process(keeper, Signal::CONT).expect("ours");
+    let said = ended(command).ok();
+    assert!(said.err.contains("rock: 1/1 stopped"), "{}", said.err);
+    rock.dead();
+}
