@@ -81,6 +81,18 @@ fn a_daemon_that_is_killed_after_many_restarts_is_followed_by_one_that_knows_the
     assert_eq!(facts(&world), before);
 }
 
+#[test]
+fn what_lives_on_without_wpm_is_ended_by_kill() {
+    let world = World::new();
+    let p = world.start("rock", "", 1).remove(0);
+    let own: Vec<i32> = world.processes().into_iter().filter(|pid| *pid != p.pid).collect();
+    own.into_iter().for_each(kill_and_wait);
+    let said = world.run("kill").ok();
+    assert!(said.err.contains("rock: 1/1 stopped"), "{}", said.err);
+    p.dead();
+    assert!(world.run("kill").ok().err.contains("no daemon is running"));
+}
+
 /// Its pid and start time are enough: nothing of wpm's is open in it any more.
 #[test]
 fn an_app_that_has_closed_what_wpm_gave_it_is_taken_back() {

@@ -47,6 +47,18 @@ pub fn keeper_answers(home: &Home, patience: Duration) -> bool {
     poll(&mut [PollFd::new(&door, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0)
 }
 
+/// Whether runs of this boot have left their sockets: who has brought them down takes those away.
+pub fn is_left(home: &Home) -> bool {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let journal = std::fs::read_to_string(home.journal()).unwrap_or_default();
+    // The first line names the boot.
+    let of_this_boot = journal.lines().next().is_some_and(|line| line.contains(boot.trim()));
+    let names = std::fs::read_dir(home.run()).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    of_this_boot
+        && !boot.is_empty()
+        && names.into_iter().any(|name| name.to_str().and_then(Home::parse_shim_socket).is_some())
+}
+
 /// Connects to the keeper, by which it hears that somebody waits for the daemon.
 pub(crate) fn knock(home: &Home) -> std::io::Result<OwnedFd> {
     let (path, flags) = (home.keeper_socket(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);

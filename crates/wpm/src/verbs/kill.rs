@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wpm_client::Ending;
+use wpm_client::{Ending, alive};
 use wpm_proto::ExitCode;
 use wpm_proto::request::Op;
 
@@ -25,9 +25,15 @@ pub(crate) const VERB: Verb = Verb {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
-    let Some(mut client) = context.running_daemon()? else {
-        context.note("no daemon is running");
-        return Ok(ExitCode::Ok);
+    let home = context.home()?;
+    let mut client = match context.running_daemon()? {
+        Some(client) => client,
+        // Everything of wpm was killed, and its apps live on: only a daemon can bring them down.
+        None if alive::is_left(&home) => context.daemon()?,
+        None => {
+            context.note("no daemon is running");
+            return Ok(ExitCode::Ok);
+        }
     };
     let ending = Ending::of(&mut client);
     let words = Words { doing: "stopping every app", noun: "no app was in the list", hints: false };
