@@ -4,9 +4,12 @@
 //! Invariant: a changing request carries a random key, so sending it again after a lost connection
 //! cannot do it twice.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{PidfdFlags, pidfd_open};
 use wpm_proto::event::EventView;
 use wpm_proto::home::Home;
 use wpm_proto::request::{Hello, Op, Request};
@@ -160,6 +163,12 @@ impl Client {
             all_losses += 1;
             self.connection = None;
         }
+    }
+
+    /// A handle on the daemon behind the present connection, if there is one.
+    pub(crate) fn daemon(&self) -> Option<OwnedFd> {
+        let pid = socket_peercred(self.connection.as_ref()?.fd()).ok()?.pid;
+        pidfd_open(pid, PidfdFlags::empty()).ok()
     }
 
     /// Waits until the daemon has closed the connection (at most [`Options::timeout`]).

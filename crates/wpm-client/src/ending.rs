@@ -28,6 +28,13 @@ impl Ending {
         Self { processes: [daemon.pid, daemon.keeper_pid].into_iter().filter_map(handle).collect() }
     }
 
+    /// The daemon that has answered at last, too: it may be another one than was asked at first.
+    #[must_use]
+    pub fn with(mut self, client: &Client) -> Self {
+        self.processes.extend(client.daemon());
+        self
+    }
+
     /// Waits until all of them have ended. `false`: they have not in this time.
     pub fn wait(self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

@@ -39,7 +39,7 @@ fn run(_: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let words = Words { doing: "stopping every app", noun: "no app was in the list", hints: false };
     let code = carry_out(context, &mut client, Op::Kill { keep_list: false }, words, None, false)?;
     // Whoever comes next must not meet a daemon or keeper that is about to end.
-    if ending.wait(PATIENCE) {
+    if ending.with(&client).wait(PATIENCE) {
         context.note(if pm2::speaks() { "[v] PM2 Daemon Stopped" } else { "the daemon has ended" });
     } else {
         context.warn("the daemon was told to end and has not done so yet");

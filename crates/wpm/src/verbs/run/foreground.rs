@@ -82,7 +82,7 @@ fn end(mut client: Client) {
     let ending = Ending::of(&mut client);
     // Whatever is answered: their end is waited for.
     drop(client.call(Op::Kill { keep_list: false }, |_| ()));
-    ending.wait(LEAVING);
+    ending.with(&client).wait(LEAVING);
 }
 
 fn waiting(cause: &std::io::Error) -> Failure {
