@@ -18,7 +18,7 @@ use super::rows::Usages;
 /// Bytes from which on a part of the array is written: memory for all of it would be new memory.
 const PART: usize = 32 * 1024;
 
-/// The array of `jlist`, see [`write`].
+/// The array of `jlist`, see [`write()`].
 pub(crate) fn list(apps: &[AppView], usage: &Usages) -> String {
     let mut text = Vec::new();
     // Writing into memory cannot fail.
