@@ -103,6 +103,8 @@ def idle_calls(home, seconds):
     strace = shutil.which("strace")
     if not strace:
         return None
+    # Memory is given back a quarter of a second after the last command.
+    time.sleep(0.5)
     report = os.path.join(home.dir, "strace")
     words = [strace, "-f", "-c", "-o", report]
     for pid in home.own():
