@@ -27,6 +27,9 @@ const LEAVING: Duration = Duration::from_secs(5);
 /// How long the next daemon may take to come, until one is started.
 const NEXT_DAEMON: Duration = Duration::from_secs(3);
 
+/// Requests in a row that find no daemon which lives to answer, each after several tries, until the run is given up.
+const LOST: u32 = 10;
+
 /// Numbers of descriptors in the set: the events, the end of the stop, then the signals.
 const EVENTS: u64 = 0;
 const STOPPED: u64 = 1;
@@ -115,15 +118,21 @@ impl Run {
         ends: bool,
     ) -> Result<Option<u8>, Failure> {
         let mut client = Some(client);
-        let mut look = true;
+        let (mut look, mut lost) = (true, 0);
         loop {
             if look && let Some(client) = &mut client {
                 look = false;
                 self.following.look();
                 let apps = match list(client, Vec::new(), Detail::Spec) {
                     Err(failure) if failure.is(Code::NoApps) => Vec::new(),
+                    // Daemons that are killed one after the other end no app.
+                    Err(failure) if failure.is(Code::Unreachable) && lost < LOST => {
+                        (lost, look) = (lost + 1, true);
+                        continue;
+                    }
                     apps => apps?,
                 };
+                lost = 0;
                 self.code = verdict(&apps, essential).filter(|_| ends);
             }
             if self.code.is_some()
