@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use wpm_client::{Client, Error, Options, Start, home};
+use wpm_client::{Client, Ending, Error, Options, Start, home};
 use wpm_proto::request::{Detail, Op};
 use wpm_proto::response::Body;
 
@@ -76,8 +76,10 @@ fn stop() -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         }
     };
+    let ending = Ending::of(&mut client);
     drop(client.call(Op::Kill { keep_list: true }, |_| ())?);
-    client.await_end();
+    // Whoever asks next must not be answered by one that is on its way out.
+    let _ended = ending.with(&client).wait(Duration::from_secs(LEAVING_S.unsigned_abs()));
     if let Some(keeper) = main_process() {
         let limit = Timespec { tv_sec: LEAVING_S, tv_nsec: 0 };
         // Whether it has ended by then or not, the manager goes on.
