@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,7 +73,12 @@ pub(crate) fn knock(home: &Home) -> std::io::Result<OwnedFd> {
 
 /// A handle on the keeper, if there is one.
 pub(crate) fn keeper(home: &Home) -> Option<OwnedFd> {
-    let pid = socket_peercred(knock(home).ok()?).ok()?.pid;
+    peer(knock(home).ok()?)
+}
+
+/// A handle on the process at the other end of a connection, if it is there.
+pub(crate) fn peer(connection: impl AsFd) -> Option<OwnedFd> {
+    let pid = socket_peercred(connection).ok()?.pid;
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 

@@ -8,8 +8,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::{PidfdFlags, pidfd_open};
 use wpm_proto::event::EventView;
 use wpm_proto::home::Home;
 use wpm_proto::request::{Hello, Op, Request};
@@ -167,8 +165,7 @@ impl Client {
 
     /// A handle on the daemon behind the present connection, if there is one.
     pub(crate) fn daemon(&self) -> Option<OwnedFd> {
-        let pid = socket_peercred(self.connection.as_ref()?.fd()).ok()?.pid;
-        pidfd_open(pid, PidfdFlags::empty()).ok()
+        alive::peer(self.connection.as_ref()?.fd())
     }
 
     /// Waits until the daemon has closed the connection (at most [`Options::timeout`]).
