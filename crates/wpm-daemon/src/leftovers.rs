@@ -1,10 +1,13 @@
 //! Files of runs that are no more: journals of their lines, notes beside the locks of log files.
 //!
 //! A shim takes its files away when it goes; one that was killed together with everything that could
-//! replace it does not. Deliberately touches nothing whose name it does not know, and no lock.
+//! replace it does not. Nor does a child that leaves a mark, as it did not run ([`wpm_sys::child::unrun_mark`]). Deliberately touches nothing whose name it does not know, and no lock.
 //! Invariant: no file of a live run is removed.
 
+use std::os::unix::ffi::OsStrExt;
+
 use wpm_proto::home::Home;
+use wpm_sys::child::UNRUN;
 
 /// Removes what is left of runs that are not in `live`.
 pub(crate) fn remove(home: &Home, live: &[u64]) {
@@ -12,6 +15,19 @@ pub(crate) fn remove(home: &Home, live: &[u64]) {
         let name = entry.file_name();
         if name.to_str().and_then(run_of).is_some_and(|run| !live.contains(&run)) {
             // Only space is lost with one that stays.
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// Removes what children of runs that are not in `live` have left to say that they did not run. Only once the
+/// journal knows it.
+pub(crate) fn remove_marks(home: &Home, live: &[u64]) {
+    for entry in std::fs::read_dir(home.run()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let socket = name.as_bytes().strip_suffix(UNRUN).and_then(|name| std::str::from_utf8(name).ok());
+        let run = socket.and_then(Home::parse_shim_socket).map(|(_, run)| run);
+        if run.is_some_and(|run| !live.contains(&run)) {
             drop(std::fs::remove_file(entry.path()));
         }
     }
@@ -53,7 +69,14 @@ mod tests {
         for name in stay.iter().chain(&go) {
             std::fs::write(home.log_locks().join(name), "").expect("write");
         }
+        let marks = ["1.7.sock", "1.7.sock.unrun", "1.8.sock", "1.8.sock.unrun", "x.unrun"];
+        for name in marks {
+            std::fs::write(home.run().join(name), "").expect("write");
+        }
         remove(&home, &[7]);
+        remove_marks(&home, &[7]);
+        let gone = |name: &&str| !home.run().join(name).exists();
+        assert_eq!(marks.into_iter().filter(gone).collect::<Vec<_>>(), ["1.8.sock.unrun"]);
         for name in &stay {
             assert!(home.log_locks().join(name).exists(), "{name}");
         }

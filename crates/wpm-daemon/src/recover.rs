@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use wpm_core::RunId;
+use wpm_core::{InstanceId, RunId};
 use wpm_proto::home::Home;
 use wpm_proto::state::{SavedApp, SavedDesire, SavedExit, SavedInstance, StateFile};
 use wpm_sys::cgroup::Delegation;
@@ -22,7 +22,7 @@ use crate::convert::Defaults;
 use crate::journal::{self, Account, Fact, OpenRun, Summary};
 use crate::live::{self, Live};
 use crate::requests::Taken;
-use crate::witness::Witnesses;
+use crate::witness::{Witnesses, end_unseen};
 use crate::{clock, leftovers, saved, state_file};
 
 /// Last ends that the state file does not know: by instance, the run and what it led to.
@@ -103,7 +103,7 @@ pub(crate) fn recover(home: &Home, defaults: Defaults, witnesses: Witnesses) -> 
     let state = loaded.state;
     let generation = state.as_ref().map_or(0, |s| s.generation);
     let accounts =
-        state.as_ref().map(|s| accounts(s, &summary, &live, same_boot, &witnesses)).unwrap_or_default();
+        state.as_ref().map(|s| accounts(home, s, &summary, &live, same_boot, &witnesses)).unwrap_or_default();
     if let Err(error) = compact(home, &boot_id, &live, &accounts) {
         // Apps are not left alone because a disk is full: the old journal goes on, as far as it is good.
         tracing::error!(%error, "the run journal cannot be written anew: {}", home.journal().display());
@@ -111,6 +111,8 @@ pub(crate) fn recover(home: &Home, defaults: Defaults, witnesses: Witnesses) -> 
         if let Err(error) = cut(&home.journal(), keep) {
             return Err(format!("cannot use {}: {error}", home.journal().display()));
         }
+    } else {
+        leftovers::remove_marks(home, &live_runs);
     }
     let first_run = (clock::wall_ms() * 1000)
         .max(summary.last_run + 1)
@@ -148,6 +150,7 @@ pub(crate) fn is_usable(home: &Home) -> bool {
 
 /// What the ends that the state file does not know have made of its instances.
 fn accounts(
+    home: &Home,
     state: &StateFile,
     summary: &Summary,
     live: &[Live],
@@ -156,6 +159,11 @@ fn accounts(
 ) -> Accounts {
     let mut accounts = Accounts::new();
     let (apps, generation) = (&state.apps, state.generation);
+    let end_of = |o: &OpenRun| {
+        let (instance, run) = (InstanceId(o.instance), RunId(o.run));
+        let began = o.process.is_some();
+        began.then(|| end_unseen(home, (instance, run), o.launched.is_some(), witnesses.get(&run))).flatten()
+    };
     for (app, i) in apps.iter().flat_map(|a| a.instances.iter().map(move |i| (a, i))) {
         let known = summary.accounts.get(&i.id);
         let newer = known.filter(|(_, account)| account.generation >= generation).copied();
@@ -164,7 +172,7 @@ fn accounts(
         let mut asked = summary.open.iter().filter(|o| o.instance == i.id).peekable();
         // A restart had ended it, and counted it: the next run is still owed.
         let renewed = i.renews.is_some() && asked.clone().any(|o| i.renews == Some(o.run));
-        let ended = asked.clone().filter_map(|o| end_of(o, witnesses)).next_back();
+        let ended = asked.clone().filter_map(&end_of).next_back();
         // A run that was asked for and never let through its gate has not run. Where the journal knows
         // nothing at all of a wanted instance, it was lost, and with it the run.
         let heard_of = known.is_some() || asked.peek().is_some();
@@ -185,14 +193,6 @@ fn accounts(
         }
     }
     accounts
-}
-
-/// How the process of a run ended, where a witness tells.
-fn end_of(run: &OpenRun, witnesses: &Witnesses) -> Option<End> {
-    let end = witnesses.get(&RunId(run.run))?.end()?;
-    // So ends a child whose gate is closed, and that is all it ever did.
-    let unrun = run.launched.is_none() && end == End::Code(wpm_sys::child::FAILED);
-    Some(if unrun { End::Cancelled } else { end })
 }
 
 pub(crate) const fn saved_end(end: End) -> SavedExit {
@@ -286,6 +286,35 @@ mod tests {
         assert!(home.journal().is_symlink(), "it was left as it was");
         std::fs::remove_file(home.journal()).expect("there");
         assert!(is_usable(&home));
+    }
+
+    #[test]
+    fn a_child_that_says_that_it_has_not_run_is_no_end() {
+        let boot_id = boot::boot_id().expect("procfs");
+        let instance = SavedInstance { restarts: 3, ..SavedInstance::default() };
+        let app = SavedApp { instances: vec![instance], ..SavedApp::default() };
+        let state = serde_json::json!({ "version": wpm_proto::state::VERSION, "apps": [app] });
+        let facts = [
+            Fact::Boot { id: boot_id },
+            Fact::Asked { run: 7, instance: 0 },
+            // Nobody has this pid and this start time.
+            Fact::Start { run: 7, instance: 0, pid: 1, start_time: u64::MAX },
+        ];
+        for (marked, restarts) in [(true, 3), (false, 4)] {
+            let (_dir, home) = home_with("x", 1);
+            std::fs::write(home.state(), state.to_string()).expect("write");
+            std::fs::write(home.journal(), facts.iter().map(journal::line).collect::<String>())
+                .expect("write");
+            let mark = wpm_sys::child::unrun_mark(home.shim_socket(0, 7).as_os_str().as_encoded_bytes());
+            if marked {
+                std::fs::write(&mark, "").expect("write");
+            }
+            for daemon in ["the first", "the next"] {
+                let found = recover(&home, Defaults::default(), Witnesses::default()).expect("recovers");
+                assert_eq!(found.accounts[&0].1.restarts, restarts, "{daemon}, marked: {marked}");
+                assert!(!mark.exists(), "the journal knows it now");
+            }
+        }
     }
 
     #[test]

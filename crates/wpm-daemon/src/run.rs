@@ -115,6 +115,11 @@ impl Run {
         run
     }
 
+    /// Whether it is known to have become its program.
+    pub(crate) const fn is_launched(&self) -> bool {
+        self.told.launched
+    }
+
     /// Takes a report; gives the events that the core has not heard of.
     pub(crate) fn take(&mut self, report: &RunReport) -> Vec<Event> {
         self.shim_pid = report.shim_pid;
@@ -126,12 +131,17 @@ impl Run {
                 self.witness = Witness::of(process);
             }
         }
+        let launched = self.told.launched || report.running_since_ms > 0;
+        let end = report.end.map(|end| match end {
+            End::Unknown => witnessed(self.witness.as_ref(), launched),
+            end => end,
+        });
         let told = &mut self.told;
         if report.phase >= Phase::AtGate && !told.registered && report.pid > 0 {
             told.registered = true;
             events.push(Event::Registered { pid: report.pid, start_time: report.start_time });
         }
-        let ran = !matches!(report.end, Some(End::NotStarted { .. } | End::Cancelled));
+        let ran = !matches!(end, Some(End::NotStarted { .. } | End::Cancelled));
         if report.phase >= Phase::Running && ran && !told.launched {
             told.launched = true;
             events.push(Event::Launched);
@@ -140,10 +150,9 @@ impl Run {
             (told.log_errno, told.log_dropped) = (report.log.errno, report.log.dropped);
             events.push(Event::LogTrouble { errno: report.log.errno, dropped: report.log.dropped });
         }
-        if let Some(end) = report.end
+        if let Some(end) = end
             && !told.ended
         {
-            let end = if end == End::Unknown { witnessed(self.witness.as_ref()) } else { end };
             told.ended = true;
             told.tree_gone = report.tree_gone;
             events.push(ended(end, report));
@@ -156,8 +165,8 @@ impl Run {
 }
 
 /// How a process ended of which no parent could tell.
-fn witnessed(witness: Option<&Witness>) -> End {
-    witness.and_then(Witness::end).unwrap_or(End::Unknown)
+fn witnessed(witness: Option<&Witness>, launched: bool) -> End {
+    witness.and_then(|witness| witness.end(launched)).unwrap_or(End::Unknown)
 }
 
 fn ended(end: End, report: &RunReport) -> Event {

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use wpm_core::{InstanceId, RunId};
 use wpm_proto::state::SavedExit;
-use wpm_sys::contract::{RunKey, ToKeeper, ToShim};
+use wpm_sys::contract::{End, RunKey, ToKeeper, ToShim};
 use wpm_sys::{procfs, record};
 
 use crate::daemon::{Daemon, Message};
 use crate::link::Link;
 use crate::recover::saved_end;
+use crate::witness::end_unseen;
 use crate::{convert, launch};
 
 /// Time until a shim that could not take a connection is tried again.
@@ -108,11 +109,15 @@ impl Daemon {
                 // One whose gate was never opened (the keeper died with the request on its way) has not run.
                 let event = match self.runs.get(&id) {
                     Some(run) if !run.opened => wpm_core::Event::Cancelled,
-                    _ => {
-                        let end = self.runs.get(&id).and_then(|run| run.witness.as_ref()?.end());
-                        let exit = convert::restored_exit(end.map_or(SavedExit::Unknown, saved_end));
-                        wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None }
-                    }
+                    run => match run.and_then(|run| {
+                        end_unseen(&self.home, (instance, id), run.is_launched(), run.witness.as_ref())
+                    }) {
+                        Some(End::Cancelled) => wpm_core::Event::Cancelled,
+                        end => {
+                            let exit = convert::restored_exit(end.map_or(SavedExit::Unknown, saved_end));
+                            wpm_core::Event::Exited { exit, tree_gone: true, ran_ms: None }
+                        }
+                    },
                 };
                 let _gone = self.inbox.send(Message::Event(id, event));
             }

@@ -8,9 +8,12 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use wpm_core::RunId;
+use wpm_core::{InstanceId, RunId};
+use wpm_proto::home::Home;
+use wpm_sys::child;
 use wpm_sys::contract::End;
 use wpm_sys::pidfd::PidFd;
 
@@ -38,10 +41,25 @@ impl Witness {
         PidFd::open_checked(pid, start_time).ok().map(|fd| Self(Rc::new(fd)))
     }
 
-    /// How the process ended, where it was reaped and the kernel tells.
-    pub(crate) fn end(&self) -> Option<End> {
-        self.0.end_after_reaping()
+    /// How the process ended, where it was reaped and the kernel tells. `launched`: whether it is known to have
+    /// become its program.
+    pub(crate) fn end(&self, launched: bool) -> Option<End> {
+        let end = self.0.end_after_reaping()?;
+        // So ends a child whose gate is closed, and that is all it ever did.
+        let unrun = !launched && end == End::Code(child::FAILED);
+        Some(if unrun { End::Cancelled } else { end })
     }
+}
+
+/// How a run ended that no shim can tell of: as its child has said that it did not run, or as its witness tells.
+pub(crate) fn end_unseen(
+    home: &Home,
+    (instance, run): (InstanceId, RunId),
+    launched: bool,
+    witness: Option<&Witness>,
+) -> Option<End> {
+    let mark = child::unrun_mark(home.shim_socket(instance.0, run.0).as_os_str().as_bytes());
+    if !launched && mark.exists() { Some(End::Cancelled) } else { witness?.end(launched) }
 }
 
 /// Parts what a keeper held into sockets and witnesses, which are the only things that are no sockets.
@@ -61,4 +79,26 @@ pub(crate) fn to_hand_on<'a>(runs: impl Iterator<Item = (&'a RunId, &'a Run)>) -
         runs.filter_map(|(id, run)| Some((!lost(run), id.0, run.witness.clone()?))).collect();
     all.sort_by_key(|(has_shim, id, _)| (*has_shim, *id));
     all.into_iter().take(HANDED_ON).map(|(_, id, witness)| (id, witness)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_found_its_gate_closed_is_no_app_that_ended_so() {
+        let exit = format!("read x; exit {}", child::FAILED);
+        let mut command = std::process::Command::new("/bin/sh");
+        let mut sh =
+            command.args(["-c", &exit]).stdin(std::process::Stdio::piped()).spawn().expect("a shell");
+        let pid = i32::try_from(sh.id()).expect("small");
+        let witness = Witness::of((pid, wpm_sys::procfs::start_time(pid).expect("it waits")));
+        drop(sh.stdin.take());
+        sh.wait().expect("it ends");
+        let witness = witness.expect("it was there");
+        // A kernel before 6.15 tells nothing.
+        let told = witness.end(true);
+        assert!(matches!(told, None | Some(End::Code(child::FAILED))), "{told:?}");
+        assert_eq!(witness.end(false), told.map(|_| End::Cancelled));
+    }
 }

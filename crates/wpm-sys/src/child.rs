@@ -5,10 +5,13 @@
 //! the kernel itself. Invariant: the child runs the program only after the gate was opened, and says in the slot
 //! which stage stopped it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
+use rustix::fs::{CWD, FileType, Mode};
 use rustix::process::{Gid, Uid};
 
 use crate::cgroup::{self, Group};
@@ -54,6 +57,17 @@ pub struct Task<'a> {
     pub words: Words<'a>,
     /// Whether the environment gets `LISTEN_PID`.
     pub listen_pid: bool,
+    /// The socket of its shim; see [`unrun_mark`].
+    pub socket: &'a [u8],
+}
+
+/// What the name of a shim's socket is followed by in that of the mark of its run.
+pub const UNRUN: &[u8] = b".unrun";
+
+/// An empty file beside the socket of its shim, made by a child that finds its gate closed: where nobody was left
+/// to see it end, it says that it has not run.
+pub fn unrun_mark(socket: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec([socket, UNRUN].concat()))
 }
 
 /// A child that waits at its gate.
@@ -86,6 +100,7 @@ impl Task<'_> {
             + size_of_val(self.limits)
             + self.credentials.map_or(0, |c| size_of_val(c.groups.as_slice()))
             + self.folder.len()
+            + self.socket.len()
             + Image::size(self.program, &self.words)
     }
 }
@@ -101,6 +116,7 @@ pub fn fork(proof: SingleThread, task: &Task<'_>) -> Result<Born, (Stage, io::Er
     let image = Image::lay_out(&mut room, task.program, &task.words, task.listen_pid)
         .map_err(|e| (Stage::Exec, e))?;
     let folder = room.text([task.folder, b""]).map_err(|e| (Stage::Exec, e))?;
+    let unrun = room.text([task.socket, UNRUN]).map_err(forking)?;
     let places = task.places.get(..PLACES.min(task.places.len())).unwrap_or_default();
     let (gate, gate_parent) = splice::blocking_pipe().map_err(forking)?;
     let (errors, errors_child) = splice::pipe().map_err(forking)?;
@@ -134,6 +150,7 @@ pub fn fork(proof: SingleThread, task: &Task<'_>) -> Result<Born, (Stage, io::Er
             umask: task.umask,
             user,
             folder,
+            unrun,
             image,
         })
     };
@@ -164,6 +181,7 @@ struct Preparation {
     umask: u32,
     user: Option<(Uid, Gid, &'static [Gid])>,
     folder: &'static CStr,
+    unrun: &'static CStr,
     image: Image,
 }
 
@@ -179,7 +197,13 @@ impl Preparation {
         {
             self.give_up(Stage::ControlGroup, number(&e));
         }
+        // Too: where wpm is stopped and its leader dies, the kernel hangs up on its whole session.
+        if let Err(e) = process::start_session() {
+            self.give_up(Stage::Session, number(&e));
+        }
         if !pass(self.gate) {
+            // Where it is not made, an end too many may be counted.
+            let _ = rustix::fs::mknodat(CWD, self.unrun, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0);
             process::exit_now(FAILED);
         }
         self.slot.advance(Phase::Launching);
@@ -198,7 +222,6 @@ impl Preparation {
 
     fn prepare(&mut self) -> Result<(), (Stage, io::Error)> {
         signals::reset_own();
-        process::start_session().map_err(|e| (Stage::Session, e))?;
         if !self.limits.iter().any(|l| l.resource == limits::NOFILE) {
             limits::restore_descriptors(self.descriptors_soft);
         }
@@ -208,7 +231,7 @@ impl Preparation {
         if self.nice != 0 {
             be_nice(self.nice).map_err(|e| (Stage::Nice, e))?;
         }
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(self.umask & 0o777));
+        rustix::process::umask(Mode::from_raw_mode(self.umask & 0o777));
         if let Some(user) = self.user {
             become_user(user).map_err(|e| (Stage::Credentials, e.into()))?;
         }
@@ -297,6 +320,7 @@ mod tests {
             program: &launch.program,
             words: Launch::decode_parts(bytes).unwrap().1,
             listen_pid: launch.listen_pid,
+            socket: b"/no/such",
         }
     }
 
@@ -364,10 +388,15 @@ mod tests {
         in_a_process(|proof| {
             let launch = Launch { program: b"/bin/true".to_vec(), cwd: b"/".to_vec(), ..Launch::default() };
             let bytes = launch.encode();
+            let folder = tempfile::tempdir().unwrap();
+            let socket = folder.path().join("socket");
+            let socket = socket.as_os_str().as_encoded_bytes();
             let ways = [(true, 0, Phase::Launching), (false, FAILED, Phase::AtGate)];
             ways.into_iter().all(|(open, code, phase)| {
-                let task = task(&launch, &bytes, &[], fresh_slot());
-                live(proof, &task, open) == Some(End::Code(code)) && task.slot.phase() == phase
+                let task = Task { socket, ..task(&launch, &bytes, &[], fresh_slot()) };
+                live(proof, &task, open) == Some(End::Code(code))
+                    && task.slot.phase() == phase
+                    && unrun_mark(socket).exists() != open
             })
         });
     }

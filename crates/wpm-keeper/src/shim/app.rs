@@ -240,7 +240,9 @@ impl Shim {
             (None, None) => End::Unknown,
         };
         // Its gate closed when its shim was killed, and nobody saw it execute anything.
-        let unrun = slot.phase() == Phase::Launching && end == End::Code(child::FAILED);
+        let says_so = || child::unrun_mark(&self.facts.socket).exists();
+        let failed = end == End::Code(child::FAILED) || (end == End::Unknown && says_so());
+        let unrun = slot.phase() == Phase::Launching && failed;
         let end = if unrun { End::Cancelled } else { end };
         slot.record_end(end, Usage::default(), clock::boottime_ms());
         self.app.grace_until = None;

@@ -45,6 +45,7 @@ pub(super) fn launch(
             program: &launch.program,
             words,
             listen_pid: launch.listen_pid,
+            socket: &launch.socket,
         };
         child::fork(context.proof, &task)
     });

@@ -25,7 +25,7 @@ use wpm_sys::poll::{self, Watch};
 use wpm_sys::process::{self, SingleThread};
 use wpm_sys::signals::SignalFd;
 use wpm_sys::slot::RELEASED;
-use wpm_sys::{clock, memfd, memory};
+use wpm_sys::{child, clock, memfd, memory};
 
 use crate::pump::Pump;
 use crate::wires::Wires;
@@ -285,6 +285,9 @@ impl Shim {
         let path = |bytes| std::path::Path::new(std::ffi::OsStr::from_bytes(bytes));
         drop(std::fs::remove_file(path(&self.facts.socket)));
         launching::remove_pid_file(path(&self.facts.pid_file), self.wires.slot.pid());
+        if self.wires.slot.end() == Some(End::Cancelled) {
+            drop(std::fs::remove_file(child::unrun_mark(&self.facts.socket)));
+        }
         self.pump.forget(&self.wires);
         if let Some(group) = &self.facts.group {
             group.remove();

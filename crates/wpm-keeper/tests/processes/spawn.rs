@@ -129,6 +129,21 @@ fn a_shim_killed_at_the_gate_takes_the_child_along() {
     assert_eq!(w.text("logs/out.log"), "");
 }
 
+/// So the kernel does where a process of wpm is stopped and the leader of its session dies.
+#[test]
+fn a_hang_up_on_the_session_of_wpm_reaches_no_app_that_is_being_started() {
+    let mut w = World::new();
+    let mut run = w.spawn(w.launch(&["say", "ran"]));
+    let pid = run.report().pid;
+    eventually(|| wpm_sys::procfs::stat(pid).is_some_and(|s| s.session == pid));
+    assert_eq!(wpm_sys::procfs::stat(w.keeper).unwrap().group, w.keeper);
+    process::kill_group(w.keeper, 1).unwrap();
+    run.go();
+    assert_eq!(run.ended(), End::Code(0));
+    run.finish();
+    assert_eq!(w.text("logs/out.log"), "ran");
+}
+
 #[test]
 fn a_child_killed_at_its_gate_is_cancelled_and_its_shim_goes_on() {
     let mut w = World::new();

@@ -153,6 +153,27 @@ fn everything_may_die_and_the_app_is_taken_back() {
 }
 
 #[test]
+fn everything_may_die_while_a_child_is_at_its_gate_and_it_says_that_it_did_not_run() {
+    let mut w = World::new();
+    let mut run = w.spawn(w.launch(&["say", "ran"]));
+    let before = *run.report();
+    run.last = Some(before);
+    let (daemon, _link, _keeper) = w.daemon.take().unwrap();
+    for pid in [w.keeper, daemon, before.shim_pid] {
+        drop(process::kill(pid, 9));
+    }
+    let mark = wpm_sys::child::unrun_mark(run.socket.as_os_str().as_encoded_bytes());
+    eventually(|| mark.exists() && wpm_sys::record::connect_to(&run.socket).is_err());
+    w.start_keeper();
+    w.meet_daemon();
+    w.adopt(&mut run);
+    assert_eq!(run.ended(), End::Cancelled);
+    run.finish();
+    eventually(|| !mark.exists());
+    assert_eq!(w.text("logs/out.log"), "");
+}
+
+#[test]
 fn a_stranger_with_the_same_pid_is_not_adopted() {
     let mut w = World::new();
     let mut run = w.start(w.launch(&["wait"]));
