@@ -4,22 +4,18 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use wpm_core::{Action, Event, InstanceId, Note, Reply, RunId, Scope, Ticket};
-use wpm_proto::event::EventView;
-use wpm_proto::response::{Body, InstanceOutcome, Outcome, Response};
+use wpm_proto::response::{Body, InstanceOutcome, Response};
 use wpm_sys::contract::{RunReport, Scope as ShimScope, Stage, ToKeeper, ToShim};
 use wpm_sys::{memfd, record};
 
-use crate::answers::After;
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
 use crate::journal::{Account, Fact};
 use crate::launch::{self, CannotLaunch};
 use crate::link::Link;
+use crate::message::Message;
+use crate::persistence::After;
 use crate::run::{Run, is_transient};
-use crate::store::Target;
 use crate::{notes, saved};
-
-/// Events that are remembered.
-const HISTORY: usize = 500;
 
 /// Runs that are asked for in one go. Describing one takes a while, and meanwhile nothing else is heard.
 const SPAWNS: usize = 8;
@@ -70,7 +66,7 @@ impl Daemon {
             }
             Action::KillTree { run } if !self.runs.contains_key(&run) => {
                 // Never spawned, or lost with its shim: there is nothing to kill but the hook before it.
-                self.preparing.remove(&run);
+                self.hooks.preparing.remove(&run);
                 let _gone = self.inbox.send(Message::Event(run, Event::Cancelled));
             }
             Action::KillTree { run } => {
@@ -90,7 +86,7 @@ impl Daemon {
                     exit: i.last_exit,
                     desire: i.desire,
                     // The list that stays is newer than the ends that the stop brings about.
-                    generation: self.generation - u64::from(self.keep_list),
+                    generation: self.persistence.generation - u64::from(self.persistence.keep_list),
                 });
                 let app = instance.and_then(|it| self.core.app(it.app)).map(|app| app.spec.name.clone());
                 self.journal(&Fact::End { run: run.0, account }, After::Release(run));
@@ -100,46 +96,27 @@ impl Daemon {
             }
             Action::Persist => self.persist(),
             Action::Note { instance, app, index, note } => {
-                self.events += 1;
                 if matches!(note, Note::Stopped | Note::Errored { .. } | Note::Deleted) {
                     // Before the reply that follows: a stopped app holds no port.
                     self.release_idle_sockets();
                 }
-                let event = notes::event(self.events, instance, &app, index, &note);
+                let event = notes::event(self.events.number(), instance, &app, index, &note);
                 self.run_hooks(instance, &event);
                 self.publish(event);
             }
             Action::Progress { ticket, outcome } => {
                 if let Some((session, request)) =
-                    self.askers.get(&ticket).filter(|a| a.wait).map(|a| (a.session, a.request))
+                    self.askers.get(ticket).filter(|a| a.wait).map(|a| (a.session, a.request))
                 {
                     let id = outcome.instance;
                     let outcome = self.outcome(&outcome);
-                    if let Outcome::Died { error_offset, .. } | Outcome::NotReady { error_offset, .. } =
-                        outcome.outcome
-                    {
-                        // A reload may start the instance again before it answers.
-                        self.failed_offsets.insert((ticket, id), error_offset);
-                    }
+                    self.stderr.remember(ticket, id, &outcome.outcome);
                     self.respond(session, &Response { id: request, body: Body::Progress { outcome } });
                 }
             }
             Action::Reply { ticket, reply } => self.reply(ticket, reply),
             Action::Quit => self.quit(),
         }
-    }
-
-    /// Tells watchers of an event, now and later.
-    pub(crate) fn publish(&mut self, event: EventView) {
-        notes::log(&event);
-        for (session, request) in self.subscribers.clone() {
-            let body = Body::Event { event: event.clone() };
-            self.respond(session, &Response { id: request, body });
-        }
-        if self.history.len() >= HISTORY {
-            self.history.pop_front();
-        }
-        self.history.push_back(event);
     }
 
     /// Spawns a run, or says that it could not be.
@@ -153,7 +130,7 @@ impl Daemon {
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
-        let Some(asker) = self.askers.remove(&ticket) else { return };
+        let Some(asker) = self.askers.remove(ticket) else { return };
         let body = match reply {
             Reply::Refused(error) => Body::Error { error: crate::refusals::wire_error(error) },
             Reply::Done(outcomes) => Body::Outcomes {
@@ -166,11 +143,7 @@ impl Daemon {
 
     fn final_outcome(&mut self, ticket: Ticket, outcome: &wpm_core::InstanceOutcome) -> InstanceOutcome {
         let mut told = self.outcome(outcome);
-        let offset = self.failed_offsets.remove(&(ticket, outcome.instance));
-        if let Outcome::Died { error_offset, .. } | Outcome::NotReady { error_offset, .. } = &mut told.outcome
-        {
-            *error_offset = offset.unwrap_or(*error_offset);
-        }
+        self.stderr.recall(ticket, outcome.instance, &mut told.outcome);
         told
     }
 
@@ -221,7 +194,7 @@ impl Daemon {
         self.journal(&Fact::Asked { run: run.0, instance: instance.0 }, After::Spawn(run));
         self.worker_joins(run, instance);
         self.listen_to(run, &link);
-        self.last_error_offset.insert(instance, error_offset);
+        self.stderr.begin(instance, error_offset);
         let mut asked = Run::asked(instance, Some(link));
         asked.log_sizes = log_sizes;
         self.runs.insert(run, asked);
@@ -270,22 +243,6 @@ impl Daemon {
         self.cron.follow(&self.core);
         self.watches.follow(&self.core, &self.home, &self.inbox);
         self.limited = self.core.apps().any(|a| a.spec.restart.max_memory.is_some());
-    }
-
-    /// Writes the desired state.
-    pub(crate) fn persist(&mut self) {
-        if self.keep_list {
-            return;
-        }
-        self.generation += 1;
-        self.follow_specs();
-        let keys = self.recent_keys.make_contiguous();
-        let content = if self.quitting {
-            saved::empty(self.generation, keys)
-        } else {
-            self.saved.state(&self.core, self.generation, keys, saved::Kept::List)
-        };
-        self.write_file(Target::State, content, After::State);
     }
 
     /// Everything is down: forget the list unless it is to stay, tell the keeper, end.

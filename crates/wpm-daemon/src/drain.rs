@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
-use wpm_core::{Event, RunId};
+use wpm_core::{Event, Input, RunId};
 use wpm_sys::contract::{Scope, ToShim};
 use wpm_sys::procfs;
 
-use crate::daemon::{Daemon, Message};
+use crate::clock;
+use crate::daemon::Daemon;
+use crate::message::Message;
 
 /// Time in which the first request comes on a connection that a worker has got.
 const REQUEST_COMES: Duration = Duration::from_millis(200);
@@ -72,5 +74,11 @@ impl Daemon {
         if on || !always {
             self.send(run, &ToShim::Share { on });
         }
+    }
+
+    /// A worker that was asked to has ended its connections.
+    pub(crate) fn drained(&mut self, run: RunId) {
+        self.core.handle(clock::now(), Input::Event(run, Event::Drained));
+        self.channel_ends(run);
     }
 }

@@ -7,9 +7,10 @@ use wpm_proto::error::ErrorCode;
 use wpm_proto::response::{Body, Response};
 use wpm_proto::state::SavedDesire;
 
-use crate::answers::{After, Asker};
+use crate::answers::Asker;
 use crate::convert;
 use crate::daemon::Daemon;
+use crate::persistence::After;
 use crate::refusals::error;
 use crate::saved::Kept;
 use crate::session::SessionId;
@@ -28,15 +29,15 @@ impl Daemon {
         let count = self.core.apps().count();
         let apps = if count == 1 { "app" } else { "apps" };
         let remark = format!("saved {count} {apps} in {}", self.home.dump().display());
-        let ticket = self.ticket(Asker { session, request, wait: true, remarks: vec![remark] });
-        let content = self.saved.state(&self.core, self.generation, &[], Kept::Dump);
-        self.write_file(Target::Dump, content, After::Dump(ticket));
+        let ticket = self.askers.ticket(Asker { session, request, wait: true, remarks: vec![remark] });
+        let content = self.persistence.saved.state(&self.core, self.persistence.generation, &[], Kept::Dump);
+        self.persistence.write_file(Target::Dump, content, After::Dump(ticket));
         None
     }
 
     /// A dump was written.
     pub(crate) fn dumped(&mut self, ticket: Ticket, failed: Option<&str>) {
-        let Some(asker) = self.askers.remove(&ticket) else { return };
+        let Some(asker) = self.askers.remove(ticket) else { return };
         let body = match failed {
             Some(why) => error(ErrorCode::Storage, why),
             None => Body::Outcomes { outcomes: vec![], remarks: asker.remarks },

@@ -4,13 +4,15 @@
 //! to which the event is posted. `pre_start` holds its run back until it has succeeded; the others hold
 //! up nothing. Invariant: a hook that fails is told of as an event, and changes nothing else.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use wpm_core::{Event, Hook, InstanceId, RunId};
 use wpm_proto::event::{EventKind, EventView};
 
 use crate::clock;
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
+use crate::message::Message;
 use crate::shell::Place;
 
 /// Time that a hook has; below the time that a start may take.
@@ -57,6 +59,14 @@ const fn moment(event: &EventKind, has_readiness_rule: bool) -> Option<Hook> {
     }
 }
 
+/// Hooks that run.
+#[derive(Debug, Default)]
+pub(crate) struct Hooks {
+    turns: Turns,
+    /// Runs that wait for the hook before them.
+    pub(crate) preparing: HashMap<RunId, Preparing>,
+}
+
 impl Daemon {
     /// Runs what an event is the moment of, beside everything else.
     pub(crate) fn run_hooks(&self, id: InstanceId, event: &EventView) {
@@ -69,7 +79,7 @@ impl Daemon {
         let Some(hook) = moment(&event.what, spec.has_readiness_rule()) else { return };
         let Some(what) = spec.hooks.get(&hook).cloned() else { return };
         let place = Place::of(spec, instance.index, id, &self.home);
-        let (inbox, turns, event) = (self.inbox.clone(), self.hook_turns.clone(), event.clone());
+        let (inbox, turns, event) = (self.inbox.clone(), self.hooks.turns.clone(), event.clone());
         let _detached = tokio::task::spawn_local(async move {
             let _turn = turns.0.acquire().await;
             if let Err(why) = carry_out(place, hook, &what, &event).await {
@@ -85,7 +95,7 @@ impl Daemon {
         let Some(what) = spec.hooks.get(&Hook::PreStart).cloned() else { return false };
         let place = Place::of(&spec, instance.index, id, &self.home);
         let event = EventView {
-            seq: self.events,
+            seq: self.events.last(),
             at_ms: clock::wall_ms(),
             app: spec.name.clone(),
             id: id.0,
@@ -97,13 +107,13 @@ impl Daemon {
             let failed = carry_out(place, Hook::PreStart, &what, &event).await.err();
             let _gone = inbox.send(Message::Prepared { run, failed });
         });
-        self.preparing.insert(run, Preparing { task, shared, instance: id });
+        self.hooks.preparing.insert(run, Preparing { task, shared, instance: id });
         true
     }
 
     /// The hook before a run has ended.
     pub(crate) fn prepared(&mut self, run: RunId, failed: Option<String>) {
-        let Some(preparing) = self.preparing.remove(&run) else { return };
+        let Some(preparing) = self.hooks.preparing.remove(&run) else { return };
         match failed {
             None => self.spawn_or_fail(run, preparing.instance, preparing.shared),
             Some(why) => {
@@ -127,8 +137,8 @@ impl Daemon {
         };
         let (app, index) = (app.spec.name.clone(), instance.index);
         let what = EventKind::HookFailed { hook: hook.as_str().to_owned(), reason: why.to_owned() };
-        self.events += 1;
-        let event = EventView { seq: self.events, at_ms: clock::wall_ms(), app, id: id.0, index, what };
+        let seq = self.events.number();
+        let event = EventView { seq, at_ms: clock::wall_ms(), app, id: id.0, index, what };
         self.publish(event);
     }
 }

@@ -3,6 +3,10 @@
 //! Runs only while there is such an app; everyone else pays nothing.
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use wpm_core::{Event, Input, RunId};
+
+use crate::clock;
+use crate::daemon::Daemon;
 
 /// Reads sizes of trees.
 #[derive(Debug, Default)]
@@ -30,6 +34,22 @@ impl Sampler {
                 (key, pids.iter().filter_map(|p| system.process(*p)).map(sysinfo::Process::memory).sum())
             })
             .collect()
+    }
+}
+
+impl Daemon {
+    /// Has the core know the memory of every run that has a limit.
+    pub(crate) fn sample(&mut self) {
+        let roots: Vec<(RunId, i32)> = self
+            .core
+            .sampled()
+            .into_keys()
+            .filter_map(|run| self.runs.get(&run).map(|r| (run, r.shim_pid)))
+            .filter(|(_, shim)| *shim > 0)
+            .collect();
+        for (run, bytes) in self.sampler.sample(&roots) {
+            self.core.handle(clock::now(), Input::Event(run, Event::MemorySampled { bytes }));
+        }
     }
 }
 

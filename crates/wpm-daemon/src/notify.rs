@@ -15,11 +15,14 @@ use std::rc::Rc;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, sockopt};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+use tokio::task::JoinHandle;
 use wpm_core::{Check, Event, RunId, Spec};
 use wpm_proto::home::Home;
 use wpm_sys::procfs;
 
-use crate::daemon::{Daemon, Message};
+use crate::cluster::Fd;
+use crate::daemon::Daemon;
+use crate::message::Message;
 
 /// Longest message, in bytes.
 const LONGEST: usize = 4096;
@@ -97,13 +100,29 @@ fn parse(text: &str) -> impl Iterator<Item = Said> + '_ {
     })
 }
 
+/// The socket, once an app uses it.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// The task that hears.
+    hearing: Option<JoinHandle<()>>,
+    /// The socket itself, by the keeper's name for it.
+    pub(crate) socket: Option<(u64, Fd)>,
+}
+
+impl Notes {
+    /// Whether what is said is heard.
+    pub(crate) const fn are_heard(&self) -> bool {
+        self.hearing.is_some()
+    }
+}
+
 impl Daemon {
     /// Sees to it that there is a socket, where an app needs one.
     ///
     /// # Errors
     /// When it cannot be bound; the path of a socket has at most 107 bytes.
     pub(crate) fn listen_for_notes(&mut self) -> io::Result<()> {
-        if self.notes.is_some() {
+        if self.notes.are_heard() {
             return Ok(());
         }
         let path = path(&self.home);
@@ -114,11 +133,11 @@ impl Daemon {
         };
         self.keep(KEY, &fd);
         let socket = std::os::unix::net::UnixDatagram::from(fd.try_clone()?);
-        self.notes_socket = Some((KEY, fd));
+        self.notes.socket = Some((KEY, fd));
         socket.set_nonblocking(true)?;
         let socket = UnixDatagram::from_std(socket)?;
         let inbox = self.inbox.clone();
-        self.notes = Some(tokio::task::spawn_local(async move {
+        self.notes.hearing = Some(tokio::task::spawn_local(async move {
             loop {
                 match receive(&socket).await {
                     Ok(Some((pid, text))) => {
@@ -139,10 +158,10 @@ impl Daemon {
 
     /// The same where the socket's file was taken away.
     pub(crate) fn listen_for_notes_anew(&mut self) -> io::Result<()> {
-        if let Some(hearing) = self.notes.take() {
+        if let Some(hearing) = self.notes.hearing.take() {
             hearing.abort();
         }
-        self.notes_socket = None;
+        self.notes.socket = None;
         self.listen_for_notes()
     }
 

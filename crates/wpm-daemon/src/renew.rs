@@ -20,7 +20,8 @@ use wpm_proto::home::Home;
 use wpm_sys::contract::{RunKey, Thing, ToKeeper, ToShim};
 use wpm_sys::{exec, lock, record};
 
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
+use crate::message::Message;
 use crate::store::Job;
 use crate::{listener, recover, startup};
 
@@ -130,13 +131,13 @@ impl Daemon {
         startup::make_folders(&home)?;
         self.renew_keeper(&home)?;
         if run_gone {
-            self.store.write(Job::Renew);
+            self.persistence.store.write(Job::Renew);
         }
         if home.socket().symlink_metadata().is_err() {
             self.fresh_listener = Some(listener::open(&home)?);
         }
         self.renew_doors(&home);
-        if crate::notify::path(&home).symlink_metadata().is_err() && self.notes.is_some() {
+        if crate::notify::path(&home).symlink_metadata().is_err() && self.notes.are_heard() {
             self.listen_for_notes_anew()?;
         }
         drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));

@@ -12,10 +12,11 @@ use wpm_proto::event::EventView;
 use wpm_proto::request::{Change, Detail, Op, Request};
 use wpm_proto::response::{Body, Response};
 
-use crate::answers::{After, Asker};
+use crate::answers::Asker;
 use crate::clock;
 use crate::convert;
 use crate::daemon::Daemon;
+use crate::persistence::After;
 use crate::refusals::{error, unsound, wire_error};
 use crate::session::SessionId;
 use crate::settings::Settings;
@@ -36,7 +37,7 @@ pub(crate) struct Taken {
 impl Daemon {
     /// Answers one request, at once or through a ticket.
     pub(crate) fn request(&mut self, session: SessionId, request: Request) {
-        if request.op.changes_the_list() && self.is_short_of_room() {
+        if request.op.changes_the_list() && self.persistence.is_short_of_room() {
             self.wait_for_room(session, request);
         } else {
             self.request_now(session, request);
@@ -48,7 +49,9 @@ impl Daemon {
         let Request { id, key, op } = request;
         self.untidy |= op.changes();
         if let Some(key) = key.filter(|_| op.changes()) {
-            if let Some(since) = self.recent_keys.iter().find(|taken| taken.key == key).map(|t| t.since) {
+            if let Some(since) =
+                self.persistence.recent_keys.iter().find(|taken| taken.key == key).map(|t| t.since)
+            {
                 let result = match self.rest_of(&op, since) {
                     Some(rest) => self.dispatch(session, id, rest, Some(since)),
                     None => Some(self.done_before(&op)),
@@ -58,10 +61,10 @@ impl Daemon {
                 }
                 return;
             }
-            if self.recent_keys.len() == KEYS {
-                self.recent_keys.pop_front();
+            if self.persistence.recent_keys.len() == KEYS {
+                self.persistence.recent_keys.pop_front();
             }
-            self.recent_keys.push_back(Taken { key, since: self.core.next_run() });
+            self.persistence.recent_keys.push_back(Taken { key, since: self.core.next_run() });
         }
         // What is answered at once has changed nothing that is saved.
         if let Some(body) = self.dispatch(session, id, op, None) {
@@ -165,17 +168,17 @@ impl Daemon {
     fn dispatch(&mut self, session: SessionId, id: u64, op: Op, since: Option<RunId>) -> Option<Body> {
         if op.changes() {
             // Whatever comes after a stop that keeps the list makes a new list.
-            self.keep_list = false;
+            self.persistence.keep_list = false;
         }
         let command = match op {
             Op::Ping => return Some(Body::Pong),
             Op::Status => return Some(Body::Daemon { daemon: Box::new(self.daemon_view()) }),
             Op::List { targets, detail } => return Some(self.list(&targets, detail)),
             Op::Subscribe { since_ms } => {
-                self.subscribers.push((session, id));
-                self.respond(session, &Response { id, body: Body::Subscribed { seq: self.events } });
+                self.events.subscribe(session, id);
+                self.respond(session, &Response { id, body: Body::Subscribed { seq: self.events.last() } });
                 let past = |event: &&EventView| since_ms.is_some_and(|since| event.at_ms >= since);
-                let past: Vec<EventView> = self.history.iter().filter(past).cloned().collect();
+                let past: Vec<EventView> = self.events.history().filter(past).cloned().collect();
                 for event in past {
                     self.respond(session, &Response { id, body: Body::Event { event } });
                 }
@@ -195,9 +198,9 @@ impl Daemon {
             Op::Save { force } => return self.save(session, id, force),
             Op::Cleardump => {
                 let asker = Asker { session, request: id, wait: true, remarks: vec![] };
-                let ticket = self.ticket(asker);
-                let empty = crate::saved::empty(self.generation, &[]);
-                self.write_file(Target::Dump, empty, After::Dump(ticket));
+                let ticket = self.askers.ticket(asker);
+                let empty = crate::saved::empty(self.persistence.generation, &[]);
+                self.persistence.write_file(Target::Dump, empty, After::Dump(ticket));
                 return None;
             }
             Op::Resurrect { wait } => return self.resurrect(session, id, wait),
@@ -273,7 +276,7 @@ impl Daemon {
                 if keep_list {
                     self.persist();
                 }
-                self.keep_list = keep_list;
+                self.persistence.keep_list = keep_list;
                 (Command::StopAll, true)
             }
         };
@@ -292,14 +295,14 @@ impl Daemon {
         wait: bool,
         remarks: Vec<String>,
     ) {
-        let ticket = self.ticket(Asker { session, request, wait, remarks });
+        let ticket = self.askers.ticket(Asker { session, request, wait, remarks });
         self.core.handle(clock::now(), Input::Command(ticket, command));
         if wait {
             return;
         }
         // A refusal is among what follows.
         while self.act() {}
-        if let Some(asker) = self.askers.remove(&ticket) {
+        if let Some(asker) = self.askers.remove(ticket) {
             // Not refused: that it was taken is all that this client wants to know.
             self.core.handle(clock::now(), Input::Forget(ticket));
             let body = Body::Outcomes { outcomes: vec![], remarks: asker.remarks };

@@ -11,8 +11,9 @@ use wpm_proto::state::SavedExit;
 use wpm_sys::contract::{End, RunKey, ToKeeper, ToShim};
 use wpm_sys::{procfs, record};
 
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
 use crate::link::Link;
+use crate::message::Message;
 use crate::recover::saved_end;
 use crate::witness::end_unseen;
 use crate::{convert, launch};
@@ -122,11 +123,6 @@ impl Daemon {
                 let _gone = self.inbox.send(Message::Event(id, event));
             }
         }
-    }
-
-    /// The keeper is gone: start another, which starts the daemon anew, and leave.
-    pub(crate) fn keeper_lost(&mut self) {
-        self.keeper_gone = true;
     }
 }
 

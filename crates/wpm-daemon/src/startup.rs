@@ -15,8 +15,11 @@ use wpm_sys::contract::{CONTRACT, FromKeeper, HANDOVER, ToKeeper};
 use wpm_sys::pidfd::PidFd;
 use wpm_sys::poll::{self, Watch};
 
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
+use crate::keeper::Keeper;
 use crate::link::{Link, Outbox, pump};
+use crate::message::Message;
+use crate::persistence::Persistence;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::{listener, recover, unable, witness};
@@ -81,9 +84,10 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     };
     let store = Store::start(home.clone(), written_to)
         .map_err(|e| format!("cannot open {}: {e}", home.journal().display()))?;
+    let persistence = Persistence::new(store, &recovered);
     drop(std::fs::write(home.daemon_pid(), format!("{}\n", std::process::id())));
 
-    let mut daemon = Daemon::new((home, lock), settings, keeper, inbox, store, &recovered);
+    let mut daemon = Daemon::new((home, lock), settings, Keeper::new(keeper), inbox, persistence, &recovered);
     {
         let link = Rc::clone(&keeper_link);
         let _detached = tokio::task::spawn_local(async move { pump(&link, queue).await });
@@ -107,14 +111,14 @@ async fn serve(home: Home, lock: File) -> Result<(), String> {
     daemon.take_over(recovered);
     daemon.guard_home();
     daemon.run(listener, messages, written).await;
-    let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper_gone && !daemon.quitting);
+    let (home, keeper_gone) = (daemon.home.clone(), daemon.keeper.is_gone && !daemon.quitting);
     let mut sockets = daemon.clusters.all_held();
-    sockets.extend(daemon.notes_socket.take());
+    sockets.extend(daemon.notes.socket.take());
     let witnesses = if keeper_gone { witness::to_hand_on(daemon.runs.iter()) } else { vec![] };
-    daemon.store.finish();
+    daemon.persistence.store.finish();
     drop(daemon.lock);
     if keeper_gone {
-        await_end(daemon.keeper_pid);
+        await_end(daemon.keeper.pid);
         let sockets = sockets.iter().map(|(key, fd)| (*key, fd.as_fd()));
         let witnesses = witnesses.iter().map(|(run, fd)| (*run, fd.as_fd()));
         start_keeper(&home, &sockets.chain(witnesses).collect::<Vec<_>>())?;

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use wpm_proto::error::{ErrorCode, WireError};
 use wpm_proto::response::Body;
 use wpm_sys::contract::{ToKeeper, ToShim};
@@ -20,6 +21,17 @@ use crate::daemon::Daemon;
 /// How long a new program must have run as daemon.
 const TRIAL: Duration = Duration::from_millis(500);
 const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// How far an update is.
+#[derive(Debug, Default)]
+pub(crate) struct Update {
+    /// Whether the daemon ends for the next program to take over.
+    pub(crate) is_under_way: bool,
+    /// When this daemon, started in place of another program, counts as proved.
+    pub(crate) proves_at: Option<Instant>,
+    /// Why the last one was taken back.
+    pub(crate) failed: Option<String>,
+}
 
 impl Daemon {
     /// Has the keeper start the next daemon with this program, and ends.
@@ -41,7 +53,7 @@ impl Daemon {
         };
         tracing::info!("{exe:?} takes over; the apps go on");
         self.keeper.send(ToKeeper::TryProgram.encode(), vec![OwnedFd::from(program)]);
-        self.updating = true;
+        self.update.is_under_way = true;
         Body::Outcomes { outcomes: vec![], remarks: vec![] }
     }
 
@@ -52,16 +64,16 @@ impl Daemon {
             None => format!("exit code {status}"),
         };
         tracing::error!("the new program died before it was up ({how}): the old one goes on");
-        self.update_failed = Some(how);
+        self.update.failed = Some(how);
     }
 
     /// A daemon that is another program than its keeper has to live for a while before the others
     /// take it.
     pub(crate) fn prove_later(&mut self) {
         let other = File::open(OWN_PROGRAM)
-            .is_ok_and(|own| !same_file(&own, &format!("/proc/{}/exe", self.keeper_pid)));
+            .is_ok_and(|own| !same_file(&own, &format!("/proc/{}/exe", self.keeper.pid)));
         if other {
-            self.proves_at = Some(tokio::time::Instant::now() + TRIAL);
+            self.update.proves_at = Some(Instant::now() + TRIAL);
         } else {
             self.keeper.send(ToKeeper::Here.encode(), vec![]);
         }
@@ -69,7 +81,7 @@ impl Daemon {
 
     /// Has keeper and shims take the program of this daemon.
     pub(crate) fn hand_program_on(&mut self) {
-        self.proves_at = None;
+        self.update.proves_at = None;
         let Ok(own) = File::open(OWN_PROGRAM) else { return };
         let same = |pid: i32| same_file(&own, &format!("/proc/{pid}/exe"));
         let old_shims: Vec<_> = self
@@ -81,8 +93,8 @@ impl Daemon {
         for run in old_shims {
             self.hand_program_to(run, &own);
         }
-        if self.keeper_pid > 0
-            && !same(self.keeper_pid)
+        if self.keeper.pid > 0
+            && !same(self.keeper.pid)
             && let Ok(program) = own.try_clone()
         {
             tracing::info!("the keeper takes the program of this daemon");

@@ -81,20 +81,20 @@ impl Daemon {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         DaemonView {
             pid: i32::try_from(std::process::id()).unwrap_or(0),
-            keeper_pid: self.keeper_pid,
-            starts: self.starts,
+            keeper_pid: self.keeper.pid,
+            starts: self.keeper.daemon_starts,
             version: env!("CARGO_PKG_VERSION").into(),
             started_ms: self.started_ms,
-            update_failed: self.update_failed.clone(),
+            update_failed: self.update.failed.clone(),
             handover: wpm_sys::contract::HANDOVER,
-            updating: self.updating || self.proves_at.is_some(),
+            updating: self.update.is_under_way || self.update.proves_at.is_some(),
             control_group: self.groups.as_ref().map(|g| g.path().to_string_lossy().into_owned()),
             controllers: self
                 .groups
                 .as_ref()
                 .map(wpm_sys::cgroup::Delegation::controllers)
                 .unwrap_or_default(),
-            storage_trouble: self.storage_trouble.clone(),
+            storage_trouble: self.persistence.trouble.clone(),
             clients: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             descriptors: (open, limit.current.unwrap_or(u64::MAX)),
         }
@@ -149,7 +149,7 @@ impl Daemon {
         let Some((i, app)) = self.core.instance(id).and_then(|i| Some((i, self.core.app(i.app)?))) else {
             return (String::new(), 0);
         };
-        let offset = self.last_error_offset.get(&id).copied().unwrap_or(0);
+        let offset = self.stderr.of(id);
         (launch::files(&self.home, &app.spec, i.index).err, offset)
     }
 }

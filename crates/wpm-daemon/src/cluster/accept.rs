@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 use wpm_cluster::{Input, ListenerId};
 
 use super::Fd;
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
+use crate::message::Message;
 
 /// Pause after a failed accept (no descriptor left): the clients wait in the queue.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

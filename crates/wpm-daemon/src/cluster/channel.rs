@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wpm_core::RunId;
 
-use crate::daemon::Message;
+use crate::message::Message;
 
 /// Bytes of one read.
 const READ: usize = 64 * 1024;

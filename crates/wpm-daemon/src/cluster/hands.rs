@@ -10,7 +10,8 @@ use wpm_core::{Event, RunId};
 use wpm_sys::contract::ToKeeper;
 
 use super::{Fd, Socket, bind, cluster_file, key};
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
+use crate::message::Message;
 
 impl Daemon {
     /// Until there is nothing to do, and no connection to take that the primary wants.
@@ -124,7 +125,8 @@ impl Daemon {
             run.ports.set(cluster.primary.addresses(Run(id.0)).into_iter().filter_map(tcp).collect());
         }
         let content = serde_json::to_vec(&cluster.primary.save()).unwrap_or_default();
-        self.store
+        self.persistence
+            .store
             .write(crate::store::Job::Small { path: self.home.run().join(cluster_file(name)), content });
     }
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use wpm_core::{Check, Event, RunId};
 
-use crate::daemon::{Daemon, Message};
+use crate::daemon::Daemon;
 use crate::launch;
+use crate::message::Message;
 use crate::shell::Place;
 pub(crate) use look::LogSizes;
 use look::Subject;

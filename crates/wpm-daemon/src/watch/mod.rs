@@ -16,7 +16,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use wpm_core::{AppId, Core, Spec};
 use wpm_proto::home::Home;
 
-use crate::daemon::Message;
+use crate::daemon::Daemon;
+use crate::message::Message;
 use rules::Own;
 use watcher::{Job, Order};
 
@@ -30,6 +31,18 @@ pub(crate) struct Watches {
     /// Those of them that are not watched for now, with the file that changed too often.
     paused: BTreeMap<AppId, String>,
     thread: Option<Sender<Order>>,
+}
+
+impl Daemon {
+    /// An app restarts again and again for its files: it probably writes them itself.
+    pub(crate) fn watch_paused(&mut self, app: AppId, path: &str) {
+        self.watches.pause(app, path);
+        let name = self.core.app(app).map_or("", |app| app.spec.name.as_str());
+        tracing::warn!(
+            "{name:?}: restarted 10 times within 30 s for changed files, last {path:?}: it is not watched any more \
+             until its configuration changes; ignore_watch leaves a file out"
+        );
+    }
 }
 
 impl Watches {

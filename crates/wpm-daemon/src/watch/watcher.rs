@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use wpm_core::AppId;
 
 use super::rules::{LoopBreaker, Own, Root};
-use crate::daemon::Message;
+use crate::message::Message;
 
 /// What one app is watched for.
 #[derive(Debug)]
