@@ -211,6 +211,55 @@ fn a_release_that_does_not_come_up_is_taken_back() {
     assert_eq!(world.statuses(), ["online", "online", "online"]);
 }
 
+fn kill_daemon(world: &World) {
+    let daemon = std::fs::read_to_string(world.home().join("daemon.pid")).expect("a pid");
+    kill_and_wait(daemon.trim().parse().expect("a number"));
+}
+
+#[test]
+fn a_release_that_never_listens_is_taken_back_though_the_daemon_is_killed() {
+    let world = World::new();
+    let port = three(&world);
+    let before = answers(port, 2);
+    std::fs::write(world.dir.path().join("web.js"), "console.log('hangs'); setInterval(() => {}, 9999)")
+        .expect("written");
+    // That the old ones listen is what this daemon has from the one before.
+    kill_daemon(&world);
+    let mut command = world.command(["reload", "web"]);
+    let reload = command.stderr(std::process::Stdio::piped()).spawn().expect("runs");
+    await_text(&world.home().join("logs/web-out-0.log"), "hangs");
+    kill_daemon(&world);
+    let said = crate::world::said(&reload.wait_with_output().expect("ends")).fails(1);
+    assert!(said.err.contains("web/0 was not ready"), "{}", said.err);
+    assert_eq!(world.statuses(), ["online", "online", "online"]);
+    assert!(!answers(port, 2).is_disjoint(&before));
+    assert!(world.jlist().iter().all(|i| i["pm2_env"]["restart_time"] == 0), "nobody was replaced");
+}
+
+#[test]
+fn a_request_that_was_begun_is_answered_though_the_daemon_of_the_reload_is_killed() {
+    let world = World::new();
+    let (port, script, go) =
+        (ports_in_a_row(1), world.dir.path().join("slow.js"), world.dir.path().join("go"));
+    let source = format!(
+        "require('http').createServer((q, r) => {{ console.log('asked'); setInterval(() => \
+         require('fs').existsSync({go:?}) && r.end('done'), 5) }}).listen({port}, '127.0.0.1')"
+    );
+    std::fs::write(&script, source).expect("written");
+    let script = script.to_str().expect("utf-8");
+    world.wpm(["start", script, "-i", "1", "--drain-timeout", "60000"]).ok();
+    let answer = std::thread::spawn(move || ask(port));
+    await_text(&world.home().join("logs/slow-out-0.log"), "asked");
+    let mut reload = world.command(["reload", "slow"]).spawn().expect("runs");
+    await_text(&world.home().join("daemon.log"), "Replaced");
+    kill_daemon(&world);
+    assert_eq!(world.statuses(), ["online"]);
+    std::fs::write(&go, "").expect("written");
+    assert_eq!(answer.join().expect("it was answered"), "done");
+    assert!(reload.wait().expect("ends").success());
+    assert_eq!(world.jlist()[0]["pm2_env"]["restart_time"], 1);
+}
+
 #[test]
 fn a_port_that_wpm_holds_counts_as_the_workers_own() {
     let world = World::new();

@@ -1,6 +1,6 @@
 //! What comes out of the core: what must be done, in the imperative.
 
-use crate::{Cause, CommandError, Exit, InstanceId, RunId, Ticket};
+use crate::{Cause, CommandError, Exit, InstanceId, RunId, RunInfo, Ticket};
 
 /// Which processes of a run a signal goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,12 @@ pub enum Action {
     StartChecks {
         /// The run.
         run: RunId,
+    },
+    /// It has come up: said that it is ready, or taken the place of the run before it. Journal that, for a
+    /// daemon that comes after this one.
+    Remember {
+        /// The run.
+        run: RunInfo,
     },
     /// Another run begins, or has ceased, to write the same log files.
     Share {

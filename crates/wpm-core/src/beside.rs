@@ -12,8 +12,16 @@ use crate::operation::Want;
 use crate::slot::{Beside, Next, Phase};
 use crate::{
     Action, Cause, Core, Desired, Event, Exit, InstanceId, Millis, Note, Now, Outcome, RunId, RunInfo, Scope,
-    State,
+    Spec, State,
 };
+
+/// Whether a new run has to say that it is ready, and how long it is waited for. `listened`: the old one did.
+fn rise(spec: &Spec, listened: bool) -> (bool, Millis) {
+    // Workers of a cluster say when they listen; where the old one never did, the new one need not.
+    let must = spec.has_readiness_rule() || (spec.is_clustered() && listened);
+    let says = spec.has_readiness_rule() || spec.is_clustered();
+    (must, if says { spec.listen_timeout } else { spec.start_check })
+}
 
 impl Core {
     /// Starts a new run beside the one that serves; both write the same files from now on.
@@ -100,8 +108,8 @@ impl Core {
         beside.run.launched_wall_ms = now.wall_ms;
         let (run, pid) = (beside.run.id, beside.run.pid);
         let Phase::Rising { ready, must } = &mut beside.phase else { return };
-        // Workers of a cluster say when they listen; where the old one never did, the new one need not.
-        *must = spec.has_readiness_rule() || (spec.is_clustered() && listened);
+        let patience;
+        (*must, patience) = rise(&spec, listened);
         let ready = *ready;
         self.note(id, Note::Online { pid });
         if spec.is_checked() {
@@ -110,11 +118,6 @@ impl Core {
         if ready {
             return self.replace(now, id);
         }
-        let patience = if spec.has_readiness_rule() || spec.is_clustered() {
-            spec.listen_timeout
-        } else {
-            spec.start_check
-        };
         self.deadlines.arm(id, Timer::Beside, now.mono.plus(patience));
     }
 
@@ -215,17 +218,12 @@ impl Core {
             slot.it.cause = Cause::Asked;
             slot.it.created_wall_ms = now.wall_ms;
             self.set_state(now, id, State::Online(run));
+            self.push(Action::Remember { run });
             self.note(id, Note::Replaced { pid: run.pid });
         }
         match old {
             State::Launching(run) | State::Online(run) => {
-                self.set_beside(id, Beside { run, phase: Phase::Draining });
-                if before.shares_sockets() && before.drain_timeout > Millis(0) {
-                    self.push(Action::Drain { run: run.id });
-                    self.deadlines.arm(id, Timer::Beside, now.mono.plus(before.drain_timeout));
-                } else {
-                    self.end_beside(now, id);
-                }
+                self.drain_beside(now, id, run, &before);
             }
             State::Stopping { run, kill_at, exit, .. } => {
                 self.set_beside(id, Beside { run, phase: Phase::Stopping { kill_at, kills, exit } });
@@ -234,6 +232,33 @@ impl Core {
             State::Stopped | State::Backoff { .. } | State::Errored => self.settle_renewed(now, id),
         }
         self.drive(now, id);
+    }
+
+    /// Has an old run finish what it has begun, and end.
+    fn drain_beside(&mut self, now: Now, id: InstanceId, run: RunInfo, spec: &Spec) {
+        self.set_beside(id, Beside { run, phase: Phase::Draining });
+        if run.launched.is_some() && spec.shares_sockets() && spec.drain_timeout > Millis(0) {
+            self.push(Action::Drain { run: run.id });
+            self.deadlines.arm(id, Timer::Beside, now.mono.plus(spec.drain_timeout));
+        } else {
+            self.end_beside(now, id);
+        }
+    }
+
+    /// Takes back the run beside that an earlier daemon left: a new one rises on, an old one goes on to end.
+    pub(crate) fn put_beside_back(&mut self, now: Now, id: InstanceId, run: RunInfo, rises: bool) {
+        let Some((slot, spec)) = self.slots.get(&id).zip(self.newest_spec(id)) else { return };
+        if !rises {
+            return self.drain_beside(now, id, run, &spec);
+        }
+        let (must, patience) = rise(&spec, slot.ready);
+        self.set_beside(id, Beside { run, phase: Phase::Rising { ready: false, must } });
+        if run.launched.is_some() && spec.is_checked() {
+            self.push(Action::StartChecks { run: run.id });
+        }
+        // In full: what it said while there was no daemon is yet to be heard.
+        let patience = if run.launched.is_some() { patience } else { LAUNCH_TIMEOUT };
+        self.deadlines.arm(id, Timer::Beside, now.mono.plus(patience));
     }
 
     /// Makes the run beside the instance's own, whatever it is doing.

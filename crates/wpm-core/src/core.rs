@@ -30,6 +30,8 @@ pub struct RestoredRun {
     pub launched: Option<Millis>,
     /// The same in milliseconds since 1970.
     pub launched_wall_ms: u64,
+    /// Whether it had come up ([`Action::Remember`]).
+    pub came_up: bool,
 }
 
 /// An instance as state file and journal tell it.
@@ -57,9 +59,9 @@ pub struct RestoredInstance {
     pub renews: Option<RunId>,
     /// Its run, if the daemon found one alive (re-adopted: events of it will follow).
     pub run: Option<RestoredRun>,
-    /// Further runs of it that are alive: a reload was under way. The newest run that was launched is
-    /// kept, one other is stopped in good order; what [`Core::instance_of`] does not know then is
-    /// nobody's.
+    /// Further runs of it that are alive: a reload was under way. The two newest go on with it: a new one
+    /// that has not come up rises beside the old one, an old one that was replaced finishes its work.
+    /// What [`Core::instance_of`] does not know then is nobody's.
     pub others: Vec<RestoredRun>,
     /// Why it was given up, as an earlier daemon put it.
     pub cause: Option<String>,

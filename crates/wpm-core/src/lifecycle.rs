@@ -219,7 +219,11 @@ impl Core {
                 let run = RunInfo { launched: Some(now.mono), launched_wall_ms: now.wall_ms, ..*run };
                 slot.false_starts = 0;
                 slot.spawn_pace.forgive();
+                let ready = slot.ready;
                 self.set_state(now, id, if waits { State::Launching(run) } else { State::Online(run) });
+                if ready {
+                    self.push(Action::Remember { run });
+                }
                 self.note(id, Note::Online { pid: run.pid });
                 if spec.is_checked() {
                     self.push(Action::StartChecks { run: run.id });
@@ -240,10 +244,11 @@ impl Core {
             return;
         }
         slot.ready = true;
-        if let State::Launching(run) = slot.it.state
+        if let State::Launching(run) | State::Online(run) = slot.it.state
             && run.launched.is_some()
         {
             self.set_state(now, id, State::Online(run));
+            self.push(Action::Remember { run });
         }
         self.note(id, Note::Ready);
         self.has_moved(id);

@@ -113,12 +113,23 @@ impl Core {
 
     /// Whether an instance got its new run from an earlier daemon.
     fn has_had_turn(&self, id: InstanceId, way: Way) -> bool {
-        let run = self.instance(id).and_then(crate::Instance::run).map(|run| run.id);
-        run.zip(way.since).is_some_and(|(run, since)| run >= since)
+        let Some(slot) = self.slots.get(&id) else { return false };
+        let beside = slot.beside.filter(|_| slot.is_rising()).map(|beside| beside.run.id);
+        let newest = beside.or_else(|| slot.it.run().map(|run| run.id));
+        newest.zip(way.since).is_some_and(|(run, since)| run >= since)
     }
 
     fn want_turn(&self, id: InstanceId, way: Way) -> Want {
-        if self.has_had_turn(id, way) { Want::Restarted } else { Want::Queued }
+        match self.slots.get(&id) {
+            Some(slot) if self.has_had_turn(id, way) => {
+                if slot.is_rising() {
+                    Want::Renewed
+                } else {
+                    Want::Restarted
+                }
+            }
+            _ => Want::Queued,
+        }
     }
 
     pub(crate) fn reload_with(
@@ -205,6 +216,8 @@ impl Core {
             failed: BTreeSet::new(),
         };
         self.reloads.insert(id, reload);
+        // With the request, so that the next daemon knows which runs are this reload's.
+        self.persist = true;
         self.turns.push_back(Turn::Next(id));
     }
 

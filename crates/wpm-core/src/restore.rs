@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::slot::{Beside, Next, Phase, Recycle};
+use crate::slot::{Next, Recycle};
 use crate::{
     Action, AppId, Cause, Core, Desired, Exit, InstanceId, Now, RestoredApp, RestoredInstance, RestoredRun,
     RunId, RunInfo, State,
@@ -59,13 +59,16 @@ impl Core {
         let last = old.last_exit.unwrap_or(Exit::Unknown);
         let given_up = || old.cause.clone().map_or(Cause::Exited(last), Cause::Told);
         let mut state = State::Stopped;
-        // A run can only belong to one instance. Of several, the newest that got as far as exec serves.
+        // A run can only belong to one instance. Of several, the newest that came up serves, else the oldest
+        // of the last two that got as far as exec.
         let mut runs: Vec<&RestoredRun> = old.run.iter().chain(&old.others).collect();
         runs.retain(|run| !self.runs.contains_key(&run.run));
-        runs.sort_by_key(|run| (run.launched.is_some(), run.run));
+        runs.sort_by_key(|run| run.run);
         runs.dedup_by_key(|run| run.run);
-        let own = runs.pop();
-        slot.beside = runs.pop().map(|run| Beside { run: self.take_back(id, run), phase: Phase::Draining });
+        let (newest, before) = (runs.pop(), runs.pop());
+        let rises =
+            newest.is_some_and(|run| !run.came_up) && before.is_some_and(|run| run.launched.is_some());
+        let (own, beside) = if rises { (before, newest) } else { (newest, before) };
         match (own, old.desired) {
             (Some(run), _) => {
                 // What was asked of it goes on: it was not replaced yet.
@@ -74,7 +77,13 @@ impl Core {
                 }
                 let info = self.take_back(id, run);
                 slot.job = spec.schedule.is_some();
-                state = if info.launched.is_some() { State::Online(info) } else { State::Launching(info) };
+                slot.ready = run.came_up;
+                let waits = spec.has_readiness_rule() && !run.came_up;
+                state = if info.launched.is_some() && !waits {
+                    State::Online(info)
+                } else {
+                    State::Launching(info)
+                };
                 if info.launched.is_some() && spec.is_checked() {
                     self.push(Action::StartChecks { run: info.id });
                 }
@@ -98,12 +107,15 @@ impl Core {
         }
         self.slots.insert(id, slot);
         self.set_state(now, id, state);
-        self.end_beside(now, id);
+        if let Some(run) = beside {
+            let info = self.take_back(id, run);
+            self.put_beside_back(now, id, info, rises);
+        }
         id
     }
 
     fn take_back(&mut self, id: InstanceId, old: &RestoredRun) -> RunInfo {
-        let RestoredRun { run, pid, start_time, launched, launched_wall_ms } = *old;
+        let RestoredRun { run, pid, start_time, launched, launched_wall_ms, .. } = *old;
         self.next_run = self.next_run.max(RunId(run.0.saturating_add(1)));
         self.runs.insert(run, id);
         RunInfo { id: run, pid, start_time, launched, launched_wall_ms }

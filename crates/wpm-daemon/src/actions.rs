@@ -78,6 +78,11 @@ impl Daemon {
             Action::SendMessage { run, text } => self.send_message(run, &text),
             Action::Drain { run } => self.drain(run),
             Action::StartChecks { run } => self.start_checks(run),
+            Action::Remember { run } => {
+                let (boot_ms, wall_ms) = (run.launched.map_or(0, |at| at.0), run.launched_wall_ms);
+                let fact = Fact::Launched { run: run.id.0, boot_ms, wall_ms, came_up: true };
+                self.journal(&fact, After::Nothing);
+            }
             Action::Share { run, on } => self.share(run, on),
             Action::Release { run } => {
                 let instance = self.runs.get(&run).and_then(|r| self.core.instance(r.instance));

@@ -49,6 +49,9 @@ pub(crate) enum Fact {
         boot_ms: u64,
         /// Milliseconds since 1970.
         wall_ms: u64,
+        /// Whether it has come up since: said that it is ready, or taken the place of the run before it.
+        #[serde(default)]
+        came_up: bool,
     },
     /// The run is accounted for: its shim may go.
     End {
@@ -121,6 +124,8 @@ pub(crate) struct OpenRun {
     pub(crate) process: Option<(i32, u64)>,
     /// When exec succeeded: boot clock and wall clock.
     pub(crate) launched: Option<(u64, u64)>,
+    /// Whether it has come up since.
+    pub(crate) came_up: bool,
 }
 
 /// The journal as a whole.
@@ -146,19 +151,27 @@ pub(crate) fn summarise(facts: &[Fact]) -> Summary {
             Fact::Boot { id } => s.boot = Some(id.clone()),
             Fact::Asked { run, instance } => {
                 s.last_run = s.last_run.max(*run);
-                s.open.push(OpenRun { run: *run, instance: *instance, process: None, launched: None });
+                let (process, launched) = (None, None);
+                s.open.push(OpenRun { run: *run, instance: *instance, process, launched, came_up: false });
             }
             Fact::Start { run, instance, pid, start_time } => {
                 s.last_run = s.last_run.max(*run);
                 let process = Some((*pid, *start_time));
                 match s.open.iter_mut().rfind(|o| o.run == *run) {
                     Some(open) => open.process = process,
-                    None => s.open.push(OpenRun { run: *run, instance: *instance, process, launched: None }),
+                    None => s.open.push(OpenRun {
+                        run: *run,
+                        instance: *instance,
+                        process,
+                        launched: None,
+                        came_up: false,
+                    }),
                 }
             }
-            Fact::Launched { run, boot_ms, wall_ms } => {
+            Fact::Launched { run, boot_ms, wall_ms, came_up } => {
                 if let Some(open) = s.open.iter_mut().rfind(|o| o.run == *run) {
                     open.launched = Some((*boot_ms, *wall_ms));
+                    open.came_up |= *came_up;
                 }
             }
             Fact::End { run, account } => {
@@ -190,7 +203,7 @@ mod tests {
             Fact::Boot { id: "b".into() },
             Fact::Asked { run: 7, instance: 0 },
             Fact::Start { run: 7, instance: 0, pid: 11, start_time: 12 },
-            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2 },
+            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2, came_up: false },
             Fact::Asked { run: 8, instance: 1 },
             Fact::Start { run: 8, instance: 1, pid: 13, start_time: 14 },
             Fact::End { run: 8, account: Some(account()) },

@@ -36,6 +36,8 @@ pub(crate) struct Live {
     pub(crate) process: Option<(i32, u64)>,
     /// When it was executed, by the boot's clock and by the wall's, in ms.
     pub(crate) launched: Option<(u64, u64)>,
+    /// Whether it has come up since.
+    pub(crate) came_up: bool,
     /// Its end is accounted for: only its shim has not been told to go.
     pub(crate) over: bool,
 }
@@ -55,6 +57,7 @@ pub(crate) fn find(home: &Home, open: &[OpenRun], ended: &BTreeSet<u64>) -> io::
             shim,
             process: known.and_then(|o| o.process),
             launched: known.and_then(|o| o.launched),
+            came_up: known.is_some_and(|o| o.came_up),
             over: ended.contains(&run),
         }
     };

@@ -217,6 +217,7 @@ fn compact(home: &Home, boot_id: &str, live: &[Live], accounts: &Accounts) -> st
         instance: l.instance,
         process: l.process,
         launched: l.launched,
+        came_up: l.came_up,
     });
     text.extend(open.map(|run| journal::open(&run)));
     journal::replace(home, text)
@@ -246,7 +247,7 @@ mod tests {
             Fact::Boot { id: boot_id.to_owned() },
             Fact::Asked { run: 7, instance: 0 },
             Fact::Start { run: 7, instance: 0, pid, start_time },
-            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2 },
+            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2, came_up: false },
         ];
         std::fs::write(home.journal(), facts.iter().map(journal::line).collect::<String>()).expect("write");
         (dir, home)

@@ -152,5 +152,6 @@ fn restored_run(l: &Live) -> RestoredRun {
         start_time,
         launched: l.launched.map(|(boot, _)| wpm_core::Millis(boot)),
         launched_wall_ms: l.launched.map_or(0, |(_, wall)| wall),
+        came_up: l.came_up,
     }
 }

@@ -274,6 +274,7 @@ fn new_daemon(host: &mut Host) {
                 start_time: 1,
                 launched: runs.then_some(Millis(host.now)),
                 launched_wall_ms: 1,
+                came_up: host.processes[&run].came_up,
             }
         };
         second.map(told).into_iter().collect()
@@ -297,6 +298,7 @@ fn new_daemon(host: &mut Host) {
             start_time: run.start_time,
             launched: run.launched,
             launched_wall_ms: run.launched_wall_ms,
+            came_up: host.processes.get(&run.id).is_some_and(|process| process.came_up),
         }),
     };
     let known = |host: &Host, it: &wpm_core::Instance| {

@@ -26,7 +26,14 @@ fn old(id: u32, index: u32, desired: Desired) -> RestoredInstance {
 
 fn alive(run: u64, launched: bool) -> Option<RestoredRun> {
     let launched = launched.then_some(Millis(900_000));
-    Some(RestoredRun { run: RunId(run), pid: 77, start_time: 3, launched, launched_wall_ms: 4 })
+    Some(RestoredRun {
+        run: RunId(run),
+        pid: 77,
+        start_time: 3,
+        launched,
+        launched_wall_ms: 4,
+        came_up: false,
+    })
 }
 
 fn restored(instances: Vec<RestoredInstance>) -> Host {
@@ -131,31 +138,98 @@ fn an_adopted_run_at_its_gate_goes_on() {
     assert_eq!(host.it().run().map(|run| run.pid), Some(78));
 }
 
+/// An instance with two runs, in either order.
+fn with_two(spec: &wpm_core::Spec, first: RestoredRun, second: RestoredRun, swapped: bool) -> Host {
+    let (run, other) = if swapped { (second, first) } else { (first, second) };
+    let mut host = Host::new();
+    for run in [run, other] {
+        let phase = if run.launched.is_some() { Phase::Runs } else { Phase::Gate };
+        let process = Process { shared: true, ..Process::new(InstanceId(0), phase) };
+        host.processes.insert(run.run, process);
+    }
+    let instance = RestoredInstance { run: Some(run), others: vec![other], ..old(0, 0, Desired::Up) };
+    let now = host.now();
+    host.core.restore(now, vec![RestoredApp { spec: spec.clone(), instances: vec![instance] }]);
+    host.act();
+    host
+}
+
+fn two(came_up: bool, launched: bool) -> (RestoredRun, RestoredRun) {
+    let up = RestoredRun { came_up: true, ..alive(50, true).unwrap() };
+    (up, RestoredRun { came_up, ..alive(60, launched).unwrap() })
+}
+
 #[test]
-fn of_two_runs_the_newest_that_was_launched_serves() {
-    for (first, second, kept) in
-        [(alive(50, true), alive(60, true), 60), (alive(50, true), alive(60, false), 50)]
-    {
-        for swapped in [false, true] {
-            let (run, other) = if swapped { (second, first) } else { (first, second) };
-            let mut host = Host::new();
-            let runs: Vec<RestoredRun> = run.into_iter().chain(other).collect();
-            for run in &runs {
-                let phase = if run.launched.is_some() { Phase::Runs } else { Phase::Gate };
-                let process = Process { shared: true, ..Process::new(InstanceId(0), phase) };
-                host.processes.insert(run.run, process);
-            }
-            let instance =
-                RestoredInstance { run, others: other.into_iter().collect(), ..old(0, 0, Desired::Up) };
-            let now = host.now();
-            host.core.restore(now, vec![RestoredApp { spec: spec("web"), instances: vec![instance] }]);
-            host.act();
-            assert_eq!((host.run_of(0), host.status(0)), (RunId(kept), "online"));
-            let other = host.second_of(0).expect("the other one is known");
-            host.deliver_all();
-            assert!(host.process(other).released);
-            assert!(!host.process(RunId(kept)).shared);
+fn of_two_runs_the_one_that_came_up_serves_and_the_other_ends_in_good_order() {
+    let spec = wpm_core::Spec { cluster: true, ..spec("web") };
+    for swapped in [false, true] {
+        let (first, second) = two(true, true);
+        let mut host = with_two(&spec, first, second, swapped);
+        assert_eq!((host.run_of(0), host.second_of(0)), (RunId(60), Some(RunId(50))));
+        let old = host.process(RunId(50));
+        assert!(old.draining && old.signals.is_empty(), "it finishes its work first");
+        host.input(Input::Event(RunId(50), Event::Drained));
+        host.deliver_all();
+        assert!(host.process(RunId(50)).released && !host.process(RunId(60)).shared);
+    }
+}
+
+#[test]
+fn a_new_run_that_has_not_come_up_rises_on_beside_the_old_one() {
+    let spec = wpm_core::Spec { cluster: true, ..spec("web") };
+    for (swapped, launched) in [(false, true), (true, true), (false, false)] {
+        let (first, second) = two(false, launched);
+        let mut host = with_two(&spec, first, second, swapped);
+        assert_eq!((host.run_of(0), host.second_of(0)), (RunId(50), Some(RunId(60))));
+        let ticket = host.command(wpm_core::Command::Reload {
+            targets: targets(&["web"]),
+            change: wpm_core::SpecChange::default(),
+            parallel: 1,
+            force: false,
+            since: Some(RunId(55)),
+        });
+        if !launched {
+            host.input(Input::Event(RunId(60), Event::Registered { pid: 60, start_time: 1 }));
         }
+        host.deliver_all();
+        host.input(Input::Event(RunId(60), Event::BecameReady));
+        host.input(Input::Event(RunId(50), Event::Drained));
+        let wpm_core::Reply::Done(outcomes) = host.until_reply(ticket) else { panic!("refused") };
+        assert!(matches!(outcomes[0].outcome, wpm_core::Outcome::Up { .. }), "{outcomes:?}");
+        assert_eq!(host.run_of(0), RunId(60), "it was not replaced a second time");
+    }
+}
+
+#[test]
+fn a_new_run_that_does_not_come_up_under_the_next_daemon_leaves_the_old_one() {
+    let spec = wpm_core::Spec { cluster: true, ..spec("web") };
+    let (first, second) = two(false, true);
+    let mut host = with_two(&spec, first, second, false);
+    // It never listens, as the old one did.
+    host.deliver_all();
+    host.pass(spec.listen_timeout.0 + 1);
+    host.deliver_all();
+    assert_eq!((host.run_of(0), host.second_of(0)), (RunId(50), None));
+    assert!(host.process(RunId(60)).released && host.process(RunId(50)).signals.is_empty());
+}
+
+#[test]
+fn readiness_is_neither_forgotten_nor_told_twice() {
+    let spec = wpm_core::Spec { wait_ready: true, ..spec("web") };
+    for came_up in [false, true] {
+        let run = RestoredRun { came_up, ..alive(50, true).unwrap() };
+        let mut host = Host::new();
+        host.processes.insert(RunId(50), Process::new(InstanceId(0), Phase::Runs));
+        let instance = RestoredInstance { run: Some(run), ..old(0, 0, Desired::Up) };
+        host.now = 900_001;
+        let now = host.now();
+        host.core.restore(now, vec![RestoredApp { spec: spec.clone(), instances: vec![instance] }]);
+        host.act();
+        assert_eq!(host.status(0), if came_up { "online" } else { "launching" });
+        host.input(Input::Event(RunId(50), Event::BecameReady));
+        assert_eq!(host.status(0), "online");
+        let told = host.notes.iter().filter(|(_, note)| *note == wpm_core::Note::Ready).count();
+        assert_eq!(told, usize::from(!came_up));
     }
 }
 

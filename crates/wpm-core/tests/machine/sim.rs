@@ -44,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) shared: bool,
     /// Whether it was asked to drain.
     pub(crate) draining: bool,
+    /// Whether a later daemon is to know that it came up.
+    pub(crate) came_up: bool,
     /// How often its checks were begun.
     pub(crate) checks: u32,
     /// Messages that it got.
@@ -68,6 +70,7 @@ impl Process {
             stuck: false,
             shared: false,
             draining: false,
+            came_up: false,
             checks: 0,
             messages: Vec::new(),
             leaves_tree: false,
@@ -148,6 +151,7 @@ impl Host {
                     process.checks += 1;
                     assert_eq!(process.checks, 1, "{run:?} is checked twice");
                 }
+                Action::Remember { run } => self.process(run.id).came_up = true,
                 Action::Drain { run } => self.process(run).draining = true,
                 Action::SendMessage { run, text } => {
                     self.process(run).messages.push(text);

@@ -56,15 +56,7 @@ impl Daemon {
                     self.keeper.send(ToKeeper::Drop { key: key(name, listener.0) }.encode(), vec![]);
                 }
                 Output::Listening { run, .. } => {
-                    let run = RunId(run.0);
-                    let by_port = self
-                        .core
-                        .instance_of(run)
-                        .and_then(|i| self.core.app(i.app))
-                        .is_some_and(|a| !a.spec.wait_ready && a.spec.ready.is_none());
-                    if by_port {
-                        let _gone = self.inbox.send(Message::Event(run, Event::BecameReady));
-                    }
+                    self.worker_listens(RunId(run.0));
                 }
                 Output::Message { run, message } if message.as_str() == Some("ready") => {
                     let _gone = self.inbox.send(Message::Event(RunId(run.0), Event::BecameReady));
@@ -80,6 +72,14 @@ impl Daemon {
                 | Output::Message { .. }
                 | Output::Leaving { .. } => {}
             }
+        }
+    }
+
+    /// A worker is ready when it listens, where nothing else says when it is.
+    pub(super) fn worker_listens(&self, run: RunId) {
+        let app = self.core.instance_of(run).and_then(|it| self.core.app(it.app));
+        if app.is_some_and(|app| !app.spec.has_readiness_rule()) {
+            let _gone = self.inbox.send(Message::Event(run, Event::BecameReady));
         }
     }
 

@@ -23,6 +23,11 @@ impl Daemon {
         self.clusters.runs.insert(run, app.spec.name.clone());
         let _made = self.cluster(&app);
         self.primary(run, Input::Joined { run: Run(run.0), index });
+        let cluster = self.clusters.apps.get(&app.spec.name);
+        if cluster.is_some_and(|cluster| !cluster.primary.addresses(Run(run.0)).is_empty()) {
+            // It told an earlier daemon, which may have had no time to journal that.
+            self.worker_listens(run);
+        }
     }
 
     /// The channel of a run has come from its shim.

@@ -43,13 +43,13 @@ pub(crate) fn accounted(run: u64, instance: u32, account: Account) -> String {
 
 /// Lines of a run that has not ended.
 pub(crate) fn open(it: &OpenRun) -> String {
-    let OpenRun { run, instance, process, launched } = *it;
+    let OpenRun { run, instance, process, launched, came_up } = *it;
     let mut text = line(&Fact::Asked { run, instance });
     if let Some((pid, start_time)) = process {
         text += &line(&Fact::Start { run, instance, pid, start_time });
     }
     if let Some((boot_ms, wall_ms)) = launched {
-        text += &line(&Fact::Launched { run, boot_ms, wall_ms });
+        text += &line(&Fact::Launched { run, boot_ms, wall_ms, came_up });
     }
     text
 }
@@ -77,7 +77,7 @@ mod tests {
                 let all = [
                     Fact::Asked { run, instance },
                     Fact::Start { run, instance, pid: 7, start_time: run },
-                    Fact::Launched { run, boot_ms: run, wall_ms: run },
+                    Fact::Launched { run, boot_ms: run, wall_ms: run, came_up: restarts % 2 == 0 },
                     Fact::End { run, account: (restarts > 2).then_some(account) },
                 ];
                 facts.extend(all.into_iter().take(far.into()));
