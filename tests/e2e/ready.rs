@@ -113,7 +113,7 @@ fn a_reload_to_what_never_becomes_ready_fails_and_shows_its_last_words() {
     std::fs::write(world.dir.path().join("web.py"), broken).expect("written");
     // Longer than any client waits for an answer that needs no waiting.
     let said = world.run("reload web").fails(1);
-    assert!(said.err.contains("web was not ready after 3.0s"), "{}", said.err);
+    assert!(said.err.contains("web was not ready after 3."), "{}", said.err);
     assert!(said.err.contains("cannot find my database"), "{}", said.err);
 }
 
@@ -216,7 +216,7 @@ fn an_app_that_asks_for_more_time_gets_it() {
     let mut reload = world.command(["reload", "patient"]).spawn().expect("runs");
     told("patient", "takes its time to begin");
     let said = world.run("reload other").fails(1);
-    assert!(said.err.contains("was not ready after 5.0s"), "{}", said.err);
+    assert!(said.err.contains("was not ready after 5."), "{}", said.err);
     assert!(reload.try_wait().expect("asked").is_none(), "its time has not come");
     world.run("send patient begin").ok();
     assert!(reload.wait().expect("ended").success());
