@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use crate::installed::{installed, npm};
 use crate::world::World;
 
 /// Files that both read.
@@ -37,19 +38,7 @@ fn files(world: &World) -> PathBuf {
 pub(crate) fn modules() -> &'static Path {
     static MODULES: OnceLock<PathBuf> = OnceLock::new();
     MODULES.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pm2");
-        std::fs::create_dir_all(&folder).expect("a folder");
-        if !folder.join("installed").exists() {
-            let npm = Command::new("npm")
-                .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
-                .arg(&folder)
-                .args(["pm2@7.0.4", "dotenv@17"])
-                .output()
-                .expect("npm runs");
-            assert!(npm.status.success(), "{}", String::from_utf8_lossy(&npm.stderr));
-            std::fs::write(folder.join("installed"), "").expect("noted");
-        }
-        folder.join("node_modules")
+        installed("pm2", |folder| npm(folder, &["pm2@7.0.4", "dotenv@17"])).join("node_modules")
     })
 }
 

@@ -8,38 +8,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use crate::installed::{installed, npm};
 use crate::world::{Said, World, await_text, kill_and_wait, ports_in_a_row};
 
 mod servers;
 
-/// What npm and pip install, once for all test runs.
-fn installed(folder: &str, install: impl FnOnce(&Path) -> Command) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
-    std::fs::create_dir_all(&folder).expect("a folder");
-    if !folder.join("installed").exists() {
-        let output = install(&folder).output().expect("it runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        std::fs::write(folder.join("installed"), "").expect("noted");
-    }
-    folder
-}
-
 fn node_modules() -> &'static Path {
     static MODULES: OnceLock<PathBuf> = OnceLock::new();
     MODULES.get_or_init(|| {
-        let folder = installed("cluster-2", |folder| {
-            let mut npm = Command::new("npm");
-            npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(folder);
-            npm.args([
-                "weroll@1.7.5",
-                "express@5",
-                "socket.io-client@1.7.4",
-                "socket.io@4",
-                "socket.io-client-4@npm:socket.io-client@4",
-            ]);
-            npm
-        });
-        folder.join("node_modules")
+        let packages = [
+            "weroll@1.7.5",
+            "express@5",
+            "socket.io-client@1.7.4",
+            "socket.io@4",
+            "socket.io-client-4@npm:socket.io-client@4",
+        ];
+        installed("cluster-2", |folder| npm(folder, &packages)).join("node_modules")
     })
 }
 

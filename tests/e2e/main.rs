@@ -18,6 +18,7 @@ mod full_disk;
 mod groups;
 mod homes;
 mod import;
+mod installed;
 mod interrupted;
 mod jobs;
 mod life;

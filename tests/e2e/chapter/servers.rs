@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::{Chapter, asked_meanwhile, asked_while, different, get, installed, nginx_in_front, under_load};
+use super::{Chapter, asked_meanwhile, asked_while, different, get, nginx_in_front, under_load};
+use crate::installed::installed;
 use crate::world::{kill_and_wait, ports_in_a_row};
 
 /// The last character of an answer: the number of the instance.
