@@ -46,6 +46,61 @@ fn a_change_restarts_and_is_shown() {
     let _fourth = world.puppet();
 }
 
+/// As a build does it with the folder that it writes to, and a checkout with what another branch does not have.
+#[test]
+fn what_is_taken_away_and_comes_back_is_watched_again() {
+    let world = World::new();
+    let (built, file) = (world.dir.path().join("out/built"), world.dir.path().join("etc/web.json"));
+    write(&built.join("a.js"), "1");
+    write(&file, "1");
+    let options = format!("--watch={} --watch-delay 20ms", built.display());
+    let by_folder = world.start("folder", &options, 1).remove(0);
+    await_text(&world.home().join("daemon.log"), "\"folder\": 1 folders are watched");
+    std::fs::remove_dir_all(&built).expect("removed");
+    by_folder.dead();
+    let second = world.puppet();
+    write(&built.join("sub/a.js"), "2");
+    second.dead();
+    let third = world.puppet();
+    std::fs::rename(&built, built.with_file_name("old")).expect("renamed");
+    third.dead();
+    let fourth = world.puppet();
+    write(&built.join("sub/a.js"), "3");
+    fourth.dead();
+    let fifth = world.puppet();
+    write(&built.join("sub/a.js"), "4");
+    fifth.dead();
+    let _sixth = world.puppet();
+
+    let options = format!("--watch={} --watch-delay 20ms", file.display());
+    let by_file = world.start("file", &options, 1).remove(0);
+    await_text(&world.home().join("daemon.log"), "\"file\": 1 folders are watched");
+    std::fs::remove_dir_all(file.parent().expect("a folder")).expect("removed");
+    by_file.dead();
+    let second = world.puppet();
+    write(&file, "2");
+    second.dead();
+    let _third = world.puppet();
+}
+
+#[test]
+fn an_app_that_is_not_watched_any_more_stays_so_whatever_becomes_of_others() {
+    let world = World::new();
+    let source = world.dir.path().join("source");
+    write(&source.join("count.sh"), "date +%N > stamp\nexec sleep 1000\n");
+    let start = |name: &str, more: &[&str]| {
+        let mut command = world.command(["start", "count.sh", "-n", name, "--interpreter", "sh"]);
+        let said = command.args(more).current_dir(&source).output().expect("wpm runs");
+        assert!(said.status.success(), "{said:?}");
+    };
+    start("count", &["--watch", "--watch-delay", "20ms"]);
+    write(&source.join("stamp"), "0");
+    await_text(&world.home().join("daemon.log"), "it is not watched any more");
+    start("other", &["--watch=nothing"]);
+    let shown = world.run("describe count").ok().out;
+    assert!(shown.contains("not watched any more as"), "{shown}");
+}
+
 #[test]
 fn an_app_that_writes_what_it_is_watched_for_is_not_restarted_for_ever() {
     let world = World::new();

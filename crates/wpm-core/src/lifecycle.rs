@@ -38,6 +38,12 @@ impl Core {
                 None => self.spawn(now, id),
             },
             (State::Launching(_) | State::Online(_), Desired::Up) => {
+                if slot.recycle.is_none()
+                    && !slot.is_rising()
+                    && let Some(cause) = slot.stale.take()
+                {
+                    return self.restart_by_rule(now, id, &cause);
+                }
                 if let Some(Recycle { cause, next }) = slot.recycle.take() {
                     self.begin_stop(now, id, &cause, next);
                 }
@@ -95,7 +101,7 @@ impl Core {
         }
         slot.job = job;
         slot.kills = 0;
-        slot.recycle = None;
+        (slot.recycle, slot.stale) = (None, None);
         slot.next = Next::Now;
         let info = RunInfo { id: run, pid: 0, start_time: 0, launched: None, launched_wall_ms: 0 };
         self.set_state(now, id, State::Launching(info));
@@ -324,8 +330,13 @@ impl Core {
             return;
         }
         match slot.it.state {
-            // It is being replaced anyway.
-            State::Launching(_) | State::Online(_) if slot.is_rising() => return,
+            // It is being replaced anyway; by a run that may have read an older file.
+            State::Launching(_) | State::Online(_) if slot.is_rising() => {
+                if matches!(cause, Cause::Changed { .. }) {
+                    slot.stale = Some(cause.clone());
+                }
+                return;
+            }
             State::Launching(_) | State::Online(_) => {
                 slot.it.restarts = slot.it.restarts.saturating_add(1);
                 slot.recycle = Some(Recycle { cause: cause.clone(), next: Next::Now });

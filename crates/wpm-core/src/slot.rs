@@ -80,6 +80,8 @@ pub(crate) struct Slot {
     pub(crate) next: Next,
     /// Whether the run is to be replaced.
     pub(crate) recycle: Option<Recycle>,
+    /// What has changed since a new run began to come up beside the old one, which may have been too early for it.
+    pub(crate) stale: Option<Cause>,
     /// Whether the run said that it is ready, or was given up waiting for.
     pub(crate) ready: bool,
     /// Whether a check of its health has succeeded.
@@ -115,6 +117,7 @@ impl Slot {
             keeps: None,
             next: Next::default(),
             recycle: None,
+            stale: None,
             ready: false,
             healthy: false,
             awaits: true,

@@ -551,3 +551,28 @@ fn more_time_is_given_to_a_new_run_that_asks() {
     second_ready(&mut host, 0);
     assert!(matches!(outcomes(&mut host, ticket)[..], [Outcome::Up { .. }]));
 }
+
+#[test]
+fn a_file_that_changes_while_a_new_run_comes_up_is_not_missed() {
+    for comes_up in [true, false] {
+        let mut host = up(telling(1));
+        let (ticket, old) = (host.command(reload()), host.run_of(0));
+        host.deliver_all();
+        let new = host.second_of(0).expect("it rises");
+        let app = host.it().app;
+        host.input(Input::FileChanged { app, path: "/srv/a.js".to_owned() });
+        assert!(host.process(old).signals.is_empty(), "the old one serves until then");
+        if comes_up {
+            host.input(Input::Event(new, Event::BecameReady));
+        } else {
+            host.end(new, CRASH);
+        }
+        host.deliver_all();
+        let next = host.run_of(0);
+        assert!(next > new, "it runs what is there now");
+        host.input(Input::Event(next, Event::BecameReady));
+        host.deliver_all();
+        let Reply::Done(_) = host.until_reply(ticket) else { panic!("refused") };
+        assert_eq!((host.run_of(0), host.second_of(0), host.status(0)), (next, None, "online"));
+    }
+}

@@ -46,7 +46,7 @@ impl Daemon {
 }
 
 impl Watches {
-    /// Notes that an app is not watched until the next [`Self::follow`] that changes something.
+    /// Notes that an app is not watched until the next [`Self::follow`] that finds it changed.
     pub(crate) fn pause(&mut self, app: AppId, path: &str) {
         self.paused.insert(app, path.to_owned());
     }
@@ -68,8 +68,12 @@ impl Watches {
         if same {
             return;
         }
-        self.paused.clear();
-        let jobs = core.apps().filter(watched).map(|app| job(app, home)).collect();
+        let before = std::mem::take(&mut self.followed);
+        let same = |app: &wpm_core::App| {
+            before.iter().any(|(id, spec)| app.id == *id && Arc::ptr_eq(&app.spec, spec))
+        };
+        self.paused.retain(|id, _| core.app(*id).is_some_and(same));
+        let jobs = core.apps().filter(watched).map(|app| job(app, home, same(app))).collect();
         self.followed = core.apps().filter(watched).map(|app| (app.id, Arc::clone(&app.spec))).collect();
         let thread = self.thread.get_or_insert_with(|| {
             let (orders, received) = channel();
@@ -81,7 +85,7 @@ impl Watches {
     }
 }
 
-fn job(app: &wpm_core::App, home: &Home) -> Job {
+fn job(app: &wpm_core::App, home: &Home, same: bool) -> Job {
     let spec = &app.spec;
     let own = app.instances.keys().flat_map(|index| {
         let files = crate::launch::files(home, spec, *index);
@@ -89,6 +93,7 @@ fn job(app: &wpm_core::App, home: &Home) -> Job {
     });
     Job {
         app: app.id,
+        same,
         name: spec.name.clone(),
         paths: spec.watch.paths.iter().map(PathBuf::from).collect(),
         ignore: spec.watch.ignore.clone(),

@@ -76,7 +76,8 @@ impl Own {
         let rotated = |file: &Path| {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            path.parent() == file.parent() && !stem.is_empty() && name.starts_with(&stem)
+            path.parent() == file.parent()
+                && name.strip_prefix(&stem).is_some_and(|rest| rest.starts_with("__"))
         };
         path.starts_with(&self.home) || self.files.iter().any(|file| path == file || rotated(file))
     }
@@ -124,7 +125,10 @@ mod tests {
         for path in ["/srv/app/out.log", "/srv/app/out__2026-01-01.log.gz", "/home/a/.wpm/logs/x.log"] {
             assert!(own.has(Path::new(path)), "{path}");
         }
-        assert!(!own.has(Path::new("/srv/app/server.js")) && !own.has(Path::new("/srv/app/sub/out.log")));
+        for path in ["/srv/app/server.js", "/srv/app/sub/out.log", "/srv/app/out.js", "/srv/app/outline.html"]
+        {
+            assert!(!own.has(Path::new(path)), "{path}");
+        }
     }
 
     #[test]
