@@ -14,7 +14,8 @@ use super::logfile::{LogFile, Target, ends_line};
 use super::rotate::{Keep, rotate};
 use super::shared::{AppendId, Held};
 
-/// Capacity of a pipe as it is made, and most bytes of one splice: less at once means that it is empty now.
+/// Capacity of a pipe as it is made, where pages are of 4 KiB, and most bytes of one splice: less at once means that
+/// it is empty now.
 /// Not more, because the kernel copies with the pipe locked: in between the app goes on printing.
 pub(super) const PIPE: usize = 64 << 10;
 

@@ -23,6 +23,8 @@ pub(super) const CAPACITY: u64 = 128 << 10;
 /// Bytes before the data: a page, so that the header stays when data is given back.
 const HEADER: u64 = 4096;
 const PAGE: u64 = 4096;
+/// The largest block in which a file system gives space back; in memory a block is a page, which may be of 64 KiB.
+const BLOCK: u64 = 64 << 10;
 /// First number of a header.
 const MAGIC: u32 = 0x5750_4A31;
 /// Bytes of a header.
@@ -244,6 +246,7 @@ impl Journal {
         }
         let (from, to) = (self.offset(self.freed.get()), self.offset(done) / PAGE * PAGE);
         if to > from {
+            let from = start_of_hole(from);
             drop(splice::punch(&self.file, from, to - from));
             self.freed.set(done - (self.offset(done) - to));
         }
@@ -258,6 +261,13 @@ impl Journal {
         self.freed.set(base);
         Ok(())
     }
+}
+
+/// Where a hole begins that goes on from `from`: with the block that the last one had reached into, which only a
+/// hole over all of it gives back.
+const fn start_of_hole(from: u64) -> u64 {
+    let block = from / BLOCK * BLOCK;
+    if block < HEADER { HEADER } else { block }
 }
 
 fn options() -> std::fs::OpenOptions {
@@ -334,6 +344,12 @@ mod tests {
             let journal = Journal::existing(&path).unwrap().unwrap();
             assert_eq!((journal.waiting().unwrap(), journal.done().at), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_block_that_was_given_back_in_part_is_given_back_with_the_rest() {
+        assert_eq!([HEADER, BLOCK - PAGE, BLOCK].map(start_of_hole), [HEADER, HEADER, BLOCK]);
+        assert_eq!([BLOCK + PAGE, 3 * BLOCK - 1].map(start_of_hole), [BLOCK, 2 * BLOCK]);
     }
 
     #[test]

@@ -160,8 +160,11 @@ impl Lane {
         self.full = if found >= append::PIPE as u64 { self.full + 1 } else { 0 };
         if self.full > OFTEN || self.pace.wants_room() {
             self.full = OFTEN + 1;
-            // Where the user's share of pipe memory is used up it stays as it is.
-            drop(splice::set_pipe_size(pipe, WIDE));
+            // A pipe is sixteen pages as it is made, and pages may be larger than 4 KiB; an app may have made its
+            // own wider. Where the user's share of pipe memory is used up it stays as it is.
+            if splice::pipe_size(pipe).is_ok_and(|capacity| capacity < WIDE as u64) {
+                drop(splice::set_pipe_size(pipe, WIDE));
+            }
             self.capacity = None;
         }
     }

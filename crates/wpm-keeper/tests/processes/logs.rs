@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::support::{World, counted, eventually, harass};
 use wpm_sys::contract::{End, ToShim};
 use wpm_sys::launch::{Launch, LineFormat};
+use wpm_sys::{process, signals, splice};
 
 /// A launch that counts.
 fn counting(w: &World, seed: u64, bytes: usize) -> Launch {
@@ -383,6 +384,35 @@ fn a_line_of_any_length_takes_no_memory() {
     assert!(kib < 20_000, "{kib} KiB");
     run.tell(&ToShim::KillTree);
     run.finish();
+}
+
+/// An app may have widened its pipe, and so has a kernel with larger pages: neither is undone, however often
+/// more is found than fits into a usual one.
+#[test]
+fn a_pipe_that_is_wide_enough_is_not_made_narrower() {
+    const CAPACITY: usize = 1 << 20;
+    const PART: u64 = 100_000;
+    let mut w = World::new();
+    let mut e = Echo::new(&mut w, |launch| {
+        launch.program = b"/bin/sh".to_vec();
+        let script = format!("while read go; do head -c {PART} /dev/zero; done").into_bytes();
+        launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script];
+    });
+    let pipe = splice::reopen_pipe_of(e.run.report().pid, 1, splice::Access::Write).unwrap();
+    splice::set_pipe_size(&pipe, CAPACITY).unwrap();
+    let shim = e.run.shim();
+    for printed in (1..=8).map(|n| n * PART) {
+        process::kill(shim, signals::STOP).unwrap();
+        eventually(|| {
+            std::fs::read_to_string(format!("/proc/{shim}/stat")).is_ok_and(|stat| stat.contains(") T "))
+        });
+        e.say("go\n");
+        eventually(|| splice::waiting(&pipe).is_ok_and(|waiting| waiting == PART));
+        process::kill(shim, signals::CONT).unwrap();
+        eventually(|| w.home().join("logs/out.log").metadata().is_ok_and(|data| data.len() == printed));
+    }
+    assert_eq!(splice::pipe_size(&pipe).unwrap(), CAPACITY as u64);
+    e.end();
 }
 
 #[test]
