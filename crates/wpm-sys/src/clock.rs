@@ -12,9 +12,19 @@ fn millis(clock: ClockId) -> u64 {
     u64::try_from(t.tv_sec).unwrap_or(0) * 1000 + u64::try_from(t.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
+fn micros(clock: ClockId) -> u64 {
+    let t = clock_gettime(clock);
+    u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_nsec).unwrap_or(0) / 1000
+}
+
 /// Milliseconds since boot, suspended time included.
 pub fn boottime_ms() -> u64 {
     millis(ClockId::Boottime)
+}
+
+/// Microseconds since boot, likewise.
+pub fn boottime_us() -> u64 {
+    micros(ClockId::Boottime)
 }
 
 /// Milliseconds of a clock that never jumps and stops in suspend, for deadlines.
@@ -24,8 +34,7 @@ pub fn monotonic_ms() -> u64 {
 
 /// Microseconds of the same clock, for what is over before a millisecond is.
 pub fn monotonic_us() -> u64 {
-    let t = clock_gettime(ClockId::Monotonic);
-    u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_nsec).unwrap_or(0) / 1000
+    micros(ClockId::Monotonic)
 }
 
 /// Identity of this boot of the machine.

@@ -4,10 +4,16 @@
 //! `None`, never a guess; callers compare start times before they believe that a pid is still theirs.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+
+use rustix::fs::RawDir;
 
 /// `PF_FORKNOEXEC` in the flags: forked and has not executed a program yet.
 const FORKED_ONLY: u64 = 0x40;
+/// Bytes that most environments fit into.
+const ENVIRON: usize = 8 << 10;
+/// Bytes of the names in `/proc` that are read at once.
+const NAMES: usize = 4 << 10;
 
 /// The fields of `/proc/PID/stat` that wpm uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +40,11 @@ impl Stat {
         matches!(self.state, b'Z' | b'X')
     }
 
+    /// Whether somebody has stopped it.
+    pub const fn is_stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
+
     /// Whether its main thread waits for something.
     pub const fn is_waiting(&self) -> bool {
         self.state == b'S'
@@ -42,11 +53,15 @@ impl Stat {
 
 /// Reads the state of a process without allocating.
 pub fn stat(pid: i32) -> Option<Stat> {
-    let mut path = PathBuf::<32>::default();
-    path.push(b"/proc/").number(pid).push(b"/stat");
+    stat_now(pid).ok()
+}
+
+fn stat_now(pid: i32) -> io::Result<Stat> {
     let mut buf = [0_u8; 1024];
-    let n = read_into(path.as_str()?, &mut buf)?;
-    parse(&buf[..n])
+    let mut file = open(pid, b"/stat")?;
+    // The kernel makes the whole text at once: a second read would only say that this was all.
+    let n = read_some(&mut file, &mut buf)?;
+    parse(&buf[..n]).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn parse(line: &[u8]) -> Option<Stat> {
@@ -69,12 +84,12 @@ fn parse(line: &[u8]) -> Option<Stat> {
 ///
 /// # Errors
 /// Where the system cannot tell for now, for lack of descriptors or memory.
-pub fn is_alive(pid: i32, start_time: u64) -> std::io::Result<bool> {
+pub fn is_alive(pid: i32, start_time: u64) -> io::Result<bool> {
     match std::fs::read(format!("/proc/{pid}/stat")) {
         Ok(line) => Ok(parse(&line).is_some_and(|stat| stat.start_time == start_time)),
         // It was there when the file was opened, and is not any more.
         Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(false),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
 }
@@ -108,23 +123,52 @@ pub fn descendants(pid: i32) -> Vec<i32> {
     found
 }
 
-/// Every process of a session.
-pub fn session_members(session: i32) -> Vec<i32> {
-    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
-    all.flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| stat(*pid).is_some_and(|s| s.session == session))
-        .collect()
+/// Shows every process that runs: its number, its state, and the environment that it was executed with, empty
+/// where it has none or this user may not read it. Some are shown twice. Those that are born meanwhile are shown as
+/// well, but for the children of one that was born meanwhile and has ended.
+///
+/// # Errors
+/// Where the system cannot tell for now, for lack of descriptors or memory: not everybody was shown.
+pub fn survey(mut show: impl FnMut(i32, &Stat, &[u8])) -> io::Result<()> {
+    let (mut seen, mut environ) = (Vec::new(), Vec::with_capacity(ENVIRON));
+    // One that forks and goes may be passed by twice, its child before the reader and itself behind; one that
+    // executes a program at this moment has no environment. So the list is read once more, for those not seen.
+    let folder = File::open("/proc")?;
+    let mut names: Vec<u8> = Vec::with_capacity(NAMES);
+    for _ in 0..2 {
+        let before = seen.len();
+        let _at_start = rustix::fs::seek(&folder, rustix::fs::SeekFrom::Start(0))?;
+        // Not by the C library, which would take the room from its own heap and keep it.
+        let mut entries = RawDir::new(&folder, names.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            if seen.get(..before).is_some_and(|known| known.binary_search(&pid).is_ok()) {
+                continue;
+            }
+            let Some(stat) = present(stat_now(pid))?.filter(|stat| !stat.is_zombie()) else { continue };
+            environ.clear();
+            let read = present(read_all(pid, b"/environ", &mut environ))?;
+            show(pid, &stat, &environ);
+            // The kernel's own processes have no session.
+            if !environ.is_empty() || read.is_none() || stat.session == 0 {
+                seen.push(pid);
+            }
+        }
+        seen.sort_unstable();
+    }
+    Ok(())
 }
 
-/// Every process that was executed with this `NAME=VALUE` in its environment.
-pub fn with_variable(entry: &[u8]) -> Vec<i32> {
-    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let has = |env: Vec<u8>| env.split(|b| *b == 0).any(|e| e == entry);
-    all.flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(has))
-        .collect()
+/// What was read of a process, none where it is gone or not for this user to see.
+fn present<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => Err(e),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Value of an environment variable with which a process was executed.
@@ -160,14 +204,35 @@ pub fn is_open_both_ways(pid: i32, fd: i32) -> bool {
     flags.and_then(|f| u64::from_str_radix(f.trim(), 8).ok()).is_some_and(|f| f & 3 == 2)
 }
 
-fn read_into(path: &str, buf: &mut [u8]) -> Option<usize> {
-    let mut file = File::open(path).ok()?;
+fn open(pid: i32, file: &[u8]) -> io::Result<File> {
+    let mut path = PathBuf::<32>::default();
+    path.push(b"/proc/").number(pid).push(file);
+    File::open(path.as_str().ok_or(io::ErrorKind::InvalidInput)?)
+}
+
+fn read_some(file: &mut File, buf: &mut [u8]) -> io::Result<usize> {
     loop {
-        // The kernel makes the whole text at once: a second read would only say that this was all.
         match file.read(buf) {
-            Ok(n) => return Some(n),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// Reads a file of a process into `to`, which is empty, in as few calls as there is room for.
+fn read_all(pid: i32, file: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
+    let mut file = open(pid, file)?;
+    let mut len = 0;
+    loop {
+        to.resize(to.capacity().max(len + ENVIRON), 0);
+        let read = read_some(&mut file, &mut to[len..]);
+        let n = *read.as_ref().unwrap_or(&0);
+        let is_all = n < to.len() - len;
+        len += n;
+        // Less than was asked for is the last of it.
+        if is_all {
+            to.truncate(len);
+            return read.map(drop);
         }
     }
 }
@@ -236,5 +301,32 @@ mod tests {
         let own = crate::process::own_pid();
         assert!(is_alive(own, s.start_time).unwrap());
         assert!(!is_alive(own, s.start_time + 1).unwrap() && !is_alive(i32::MAX, 1).unwrap());
+    }
+    #[test]
+    fn a_survey_shows_everybody_with_an_environment_of_any_length() {
+        use std::process::{Command, Stdio};
+        // Longer than is read at once, and none.
+        let long = "x".repeat(3 * ENVIRON);
+        let mut children = [Some(long.as_str()), None].map(|value| {
+            let mut command = Command::new("/bin/cat");
+            let _same = command.env_clear().envs(value.map(|v| ("LONG", v))).stdin(Stdio::piped());
+            command.spawn().unwrap()
+        });
+        let [full, bare] = [0, 1].map(|i| i32::try_from(children[i].id()).unwrap());
+        let mut seen = Vec::new();
+        survey(|pid, stat, environ| seen.push((pid, *stat, environ.to_vec()))).unwrap();
+        let of = |pid| seen.iter().find(|(other, ..)| *other == pid).unwrap();
+        assert_eq!(of(full).2, format!("LONG={long}\0").into_bytes());
+        assert_eq!(of(bare).2, b"");
+        assert_eq!(of(full).1.start_time, start_time(full).unwrap());
+        let own = of(crate::process::own_pid());
+        assert_eq!((own.1.session, own.1.group), (of(full).1.session, of(full).1.group));
+        for child in &mut children {
+            child.kill().unwrap();
+            let _status = child.wait().unwrap();
+        }
+        let mut again = Vec::new();
+        survey(|pid, _, _| again.push(pid)).unwrap();
+        assert!(!again.contains(&full) && !again.contains(&bare));
     }
 }

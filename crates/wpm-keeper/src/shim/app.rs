@@ -11,7 +11,7 @@ use wpm_sys::lodging::Lodger;
 use wpm_sys::pidfd::{PidFd, end_of_status};
 use wpm_sys::process::{self, Children};
 use wpm_sys::slot::{KILLING, Slot};
-use wpm_sys::{child, clock, procfs};
+use wpm_sys::{child, clock, procfs, signals};
 
 use super::{Shim, launching, tree};
 
@@ -19,8 +19,8 @@ use super::{Shim, launching, tree};
 const LAUNCH_LOOK_MS: u64 = 2;
 /// How long the keeper, as the real parent, may take to tell the status.
 const KEEPER_GRACE_MS: u64 = 20;
-/// Between two looks whether a foreign tree is gone.
-const TREE_LOOK_MS: u64 = 500;
+/// Before another attempt to get the descriptor of a process that lives.
+const AGAIN_MS: u64 = 500;
 
 /// What the shim knows of its app's process.
 #[derive(Debug, Default)]
@@ -43,6 +43,8 @@ pub(super) struct App {
     look_at: Option<u64>,
     /// How often the tree was struck.
     strikes: u32,
+    /// The search for the tree, where the shim is not the parent.
+    pub(super) search: tree::Search,
 }
 
 impl App {
@@ -176,7 +178,7 @@ impl Shim {
         if self.facts.tree {
             tree::kill_rounds(self);
         } else if self.wires.slot.end().is_none() {
-            drop(process::kill(self.wires.slot.pid(), wpm_sys::signals::KILL));
+            drop(process::kill(self.wires.slot.pid(), signals::KILL));
         }
         if !self.app.childless && self.facts.tree {
             self.app.look_at = Some(now + self.app.pause());
@@ -196,16 +198,17 @@ impl Shim {
             // The descriptor of a dead process stays ready for ever.
             (self.app.pidfd, self.app.grace_until) = (None, None);
         }
-        if self.wires.slot.has(KILLING) && tree::kill_foreign(self) {
-            self.app.look_at = Some(now + self.app.pause());
+        if self.app.childless {
+            return;
         }
-        if self.wires.slot.end().is_some() && !self.app.childless {
-            self.app.childless = !self.facts.tree || tree::is_foreign_gone(self);
-            if !self.app.childless && self.app.look_at.is_none() {
-                let killing = self.wires.slot.has(KILLING);
-                let pause = if killing { self.app.pause() } else { TREE_LOOK_MS };
-                self.app.look_at = Some(now + pause);
+        if self.facts.tree {
+            let due = tree::see_to_foreign(self, now);
+            self.app.look_at = self.app.look_at.into_iter().chain(due).min();
+        } else {
+            if self.wires.slot.has(KILLING) {
+                tree::signal_main(self, signals::KILL);
             }
+            self.app.childless = self.wires.slot.end().is_some();
         }
     }
 
@@ -223,7 +226,7 @@ impl Shim {
             self.app.grace_until = None;
             if gone {
                 self.app.pidfd = PidFd::open_checked(slot.pid(), slot.start_time()).ok();
-                self.app.look_at = self.app.pidfd.is_none().then_some(now + TREE_LOOK_MS);
+                self.app.look_at = self.app.pidfd.is_none().then_some(now + AGAIN_MS);
             }
             return;
         }

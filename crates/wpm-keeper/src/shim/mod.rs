@@ -1,11 +1,12 @@
 //! The shim: parent and subreaper of one instance, mover of its output, keeper of its exit status.
 //!
 //! Owns the loop that ties together the app ([`app`]), the connection to the daemon ([`talk`]), the
-//! killing of trees ([`tree`]) and the output ([`crate::pump`]). Deliberately kills nothing by itself.
+//! killing of trees ([`tree`], [`census`]) and the output ([`crate::pump`]). Deliberately kills nothing by itself.
 //! Invariant: it goes only when the daemon has taken note of the end, no descendant is left and all
 //! output is written; with a daemon connected and nothing to do it makes no system call.
 
 mod app;
+mod census;
 mod launching;
 mod lonely;
 mod talk;

@@ -129,7 +129,9 @@ impl Shim {
         let slot = &self.wires.slot;
         match *message {
             ToShim::Go => self.app.open_gate(),
-            ToShim::Signal { signal, scope: Scope::Tree } if self.facts.tree => tree::signal(self, signal),
+            ToShim::Signal { signal, scope: Scope::Tree } if self.facts.tree => {
+                tree::signal(self, signal, clock::monotonic_ms());
+            }
             ToShim::Signal { signal, .. } => tree::signal_main(self, signal),
             ToShim::KillTree => {
                 slot.set(KILLING, true);
@@ -147,6 +149,7 @@ impl Shim {
             }
             ToShim::Upgrade => {
                 if let Some(exe) = fds.first() {
+                    tree::deliver_now(self);
                     let error = self.upgrade(exe.as_fd());
                     crate::complain(&format!("a shim could not execute its new program: {error}"));
                 }

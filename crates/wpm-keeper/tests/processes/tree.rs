@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{World, eventually, kill_wpm};
+use crate::support::{PUPPET, TestRun, World, eventually, kill_wpm};
 use wpm_sys::contract::{End, Scope, ToShim};
 use wpm_sys::procfs;
 use wpm_sys::start::{RUN_VARIABLE, run_mark};
@@ -95,12 +95,105 @@ fn of_two_runs_that_lost_their_shims_at_once_each_keeps_its_own() {
     other.finish();
 }
 
+/// As a run of the daemon is marked; `number` is the next one of this home.
+fn marked(mut launch: wpm_sys::launch::Launch, number: u64) -> wpm_sys::launch::Launch {
+    let mark = run_mark(number, &launch.home);
+    launch.env = vec![b"PATH=/usr/bin:/bin".to_vec(), format!("{RUN_VARIABLE}={mark}").into_bytes()];
+    launch
+}
+
+/// Kills daemon, keeper and all shims, and has the runs taken back by others.
+fn kill_all_of_wpm(w: &mut World, runs: &mut [&mut TestRun]) {
+    let (daemon, _link, _keeper) = w.daemon.take().unwrap();
+    for pid in [w.keeper, daemon].into_iter().chain(runs.iter().map(|run| run.shim())) {
+        drop(wpm_sys::process::kill(pid, 9));
+    }
+    eventually(|| runs.iter().all(|run| wpm_sys::record::connect_to(&run.socket).is_err()));
+    w.start_keeper();
+    w.meet_daemon();
+    for run in runs {
+        w.adopt(run);
+    }
+}
+
+#[test]
+fn who_fled_is_found_though_all_of_wpm_was_killed_and_strangers_are_left_alone() {
+    let mut w = World::new();
+    let fifo = w.home().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let [mut one, mut other] = [("one", 1), ("other", 2)].map(|(file, number)| {
+        let (pids, fifo) = (w.home().join(file), fifo.display());
+        let pids = pids.display();
+        // Nine, among them a daemon in a session of its own, which only its mark shows; and one without a mark that
+        // has lost its parent, which only its session shows.
+        let bare = format!("echo $$ >> {pids}; read x < {fifo}");
+        let script = format!("(env -i /bin/sh -c '{bare}' &); exec {PUPPET} still {pids}");
+        let mut launch = marked(w.launch(&[]), number);
+        launch.program = b"/bin/sh".to_vec();
+        launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script.into_bytes()];
+        w.start(launch)
+    });
+    eventually(|| ["one", "other"].iter().all(|f| w.text(f).lines().collect::<BTreeSet<_>>().len() >= 10));
+    let theirs = alive(&w, "other");
+    assert!(alive(&w, "one").len() >= 9 && theirs.len() >= 9);
+    kill_all_of_wpm(&mut w, &mut [&mut one, &mut other]);
+    one.tell(&ToShim::KillTree);
+    one.until(|r| r.tree_gone);
+    assert_eq!(alive(&w, "one"), []);
+    assert_eq!(alive(&w, "other"), theirs);
+    // What has fled holds the run after the end of its main process, until it is killed.
+    other.tell(&ToShim::Signal { signal: 9, scope: Scope::Main });
+    let _end = other.ended();
+    assert!(!other.report().tree_gone && !alive(&w, "other").is_empty());
+    other.tell(&ToShim::KillTree);
+    other.until(|r| r.tree_gone);
+    assert_eq!(alive(&w, "other"), []);
+    one.finish();
+    other.finish();
+}
+
+#[test]
+fn a_signal_reaches_who_fled_once_though_all_of_wpm_was_killed() {
+    let mut w = World::new();
+    let mut launch = marked(w.launch(&[]), 1);
+    launch.program = b"/bin/sh".to_vec();
+    let script = "trap 'echo main; exit' USR2; \
+        (trap 'echo group; exit' USR2; echo up; while :; do sleep 0.05; done) & \
+        (setsid sh -c 'trap \"echo fled; exit\" USR2; echo up; while :; do sleep 0.05; done' &); \
+        while :; do sleep 0.05; done";
+    launch.args = vec![b"sh".to_vec(), b"-c".to_vec(), script.into()];
+    let mut run = w.start(launch);
+    eventually(|| w.text("logs/out.log").lines().count() == 2);
+    kill_all_of_wpm(&mut w, &mut [&mut run]);
+    run.tell(&ToShim::Signal { signal: 12, scope: Scope::Tree });
+    run.until(|r| r.end.is_some() && r.tree_gone);
+    run.finish();
+    let text = w.text("logs/out.log");
+    for word in ["main", "group", "fled"] {
+        assert_eq!(text.lines().filter(|l| *l == word).count(), 1, "{word} in {text}");
+    }
+}
+
+#[test]
+fn many_that_were_taken_back_are_brought_down_at_once() {
+    let mut w = World::new();
+    let mut runs: Vec<_> = (1..=40).map(|n| w.start(marked(w.launch(&["wait"]), n))).collect();
+    kill_all_of_wpm(&mut w, &mut runs.iter_mut().collect::<Vec<_>>());
+    for run in &runs {
+        run.tell(&ToShim::Signal { signal: 15, scope: Scope::Tree });
+    }
+    for run in &mut runs {
+        run.until(|r| r.tree_gone);
+        run.finish();
+    }
+    // What one has seen was there for the others.
+    assert!(w.home().join("run/census").exists() && !w.home().join("run/census.next").exists());
+}
+
 #[test]
 fn a_run_of_the_same_number_in_another_home_is_left_alone() {
     let start = |w: &mut World| {
-        let mut launch = w.launch(&["wait"]);
-        let mark = run_mark(1, &launch.home);
-        launch.env = vec![format!("{RUN_VARIABLE}={mark}").into_bytes()];
+        let launch = marked(w.launch(&["wait"]), 1);
         w.start(launch)
     };
     let (mut here, mut there) = (World::new(), World::new());
