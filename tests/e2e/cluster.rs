@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 
 use crate::world::{World, await_text, kill_and_wait, ports_in_a_row};
 
@@ -250,13 +251,14 @@ fn a_request_that_was_begun_is_answered_though_the_daemon_of_the_reload_is_kille
     world.wpm(["start", script, "-i", "1", "--drain-timeout", "60000"]).ok();
     let answer = std::thread::spawn(move || ask(port));
     await_text(&world.home().join("logs/slow-out-0.log"), "asked");
-    let mut reload = world.command(["reload", "slow"]).spawn().expect("runs");
+    let reload = world.command(["reload", "slow"]).stderr(Stdio::piped()).spawn().expect("runs");
     await_text(&world.home().join("daemon.log"), "Replaced");
     kill_daemon(&world);
     assert_eq!(world.statuses(), ["online"]);
     std::fs::write(&go, "").expect("written");
     assert_eq!(answer.join().expect("it was answered"), "done");
-    assert!(reload.wait().expect("ends").success());
+    let said = reload.wait_with_output().expect("ends");
+    assert!(said.status.success(), "{}\n{}", String::from_utf8_lossy(&said.stderr), world.log());
     assert_eq!(world.jlist()[0]["pm2_env"]["restart_time"], 1);
 }
 

@@ -410,7 +410,8 @@ fn a_file_takes_effect_whole_and_nothing_sticks() {
 #[test]
 fn a_reload_that_fails_is_told_and_leaves_the_old_one() {
     let world = World::new();
-    write(&world, "web.js", "setInterval(() => {}, 1000)");
+    // It listens: so has the next one to, however long it takes until it ends.
+    write(&world, "web.js", "require('http').createServer().listen(0)");
     let link = Pm2::link(&world);
     link.run("start web.js -i 2").ok();
     let before = link.run("pid web").ok().out;

@@ -60,6 +60,9 @@ pub enum Action {
     Remember {
         /// The run.
         run: RunInfo,
+        /// Its instance, where it has taken the place of another run. What follows for that instance is done only
+        /// once this is journaled: a daemon that knows nothing of it would have the old run serve on.
+        replaced: Option<InstanceId>,
     },
     /// Another run begins, or has ceased, to write the same log files.
     Share {

@@ -218,7 +218,7 @@ impl Core {
             slot.it.cause = Cause::Asked;
             slot.it.created_wall_ms = now.wall_ms;
             self.set_state(now, id, State::Online(run));
-            self.push(Action::Remember { run });
+            self.push(Action::Remember { run, replaced: Some(id) });
             self.note(id, Note::Replaced { pid: run.pid });
         }
         match old {

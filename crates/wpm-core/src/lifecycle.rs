@@ -228,7 +228,7 @@ impl Core {
                 let ready = slot.ready;
                 self.set_state(now, id, if waits { State::Launching(run) } else { State::Online(run) });
                 if ready {
-                    self.push(Action::Remember { run });
+                    self.push(Action::Remember { run, replaced: None });
                 }
                 self.note(id, Note::Online { pid: run.pid });
                 if spec.is_checked() {
@@ -254,7 +254,7 @@ impl Core {
             && run.launched.is_some()
         {
             self.set_state(now, id, State::Online(run));
-            self.push(Action::Remember { run });
+            self.push(Action::Remember { run, replaced: None });
         }
         self.note(id, Note::Ready);
         self.has_moved(id);

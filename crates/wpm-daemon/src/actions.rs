@@ -14,6 +14,7 @@ use crate::launch::{self, CannotLaunch};
 use crate::link::Link;
 use crate::message::Message;
 use crate::persistence::After;
+use crate::recover::account_of;
 use crate::run::{Run, is_transient};
 use crate::{notes, saved};
 
@@ -34,7 +35,11 @@ impl Daemon {
         false
     }
 
-    fn carry_out(&mut self, action: Action) {
+    pub(crate) fn carry_out(&mut self, action: Action) {
+        if let Some(held_back) = self.instance_of(&action).and_then(|id| self.held_back.get_mut(&id)) {
+            held_back.push(action);
+            return;
+        }
         match action {
             Action::Spawn { run, instance, shared } => {
                 if !self.prepare(run, instance, shared) {
@@ -78,22 +83,22 @@ impl Daemon {
             Action::SendMessage { run, text } => self.send_message(run, &text),
             Action::Drain { run } => self.drain(run),
             Action::StartChecks { run } => self.start_checks(run),
-            Action::Remember { run } => {
+            Action::Remember { run, replaced } => {
+                let account = replaced.and_then(|instance| self.account(instance));
                 let (boot_ms, wall_ms) = (run.launched.map_or(0, |at| at.0), run.launched_wall_ms);
-                let fact = Fact::Launched { run: run.id.0, boot_ms, wall_ms, came_up: true };
-                self.journal(&fact, After::Nothing);
+                let fact = Fact::Launched { run: run.id.0, boot_ms, wall_ms, came_up: true, account };
+                let after = replaced.map_or(After::Nothing, After::Continue);
+                self.journal(&fact, after);
+                if let Some(instance) = replaced {
+                    self.held_back.entry(instance).or_default();
+                }
             }
             Action::Share { run, on } => self.share(run, on),
             Action::Release { run } => {
-                let instance = self.runs.get(&run).and_then(|r| self.core.instance(r.instance));
-                let account = instance.and_then(saved::saved_instance).map(|i| Account {
-                    restarts: i.restarts,
-                    exit: i.last_exit,
-                    desire: i.desire,
-                    // The list that stays is newer than the ends that the stop brings about.
-                    generation: self.persistence.generation - u64::from(self.persistence.keep_list),
-                });
-                let app = instance.and_then(|it| self.core.app(it.app)).map(|app| app.spec.name.clone());
+                let instance = self.runs.get(&run).map(|run| run.instance);
+                let account = instance.and_then(|instance| self.account(instance));
+                let app = instance.and_then(|it| self.core.app(self.core.instance(it)?.app));
+                let app = app.map(|app| app.spec.name.clone());
                 self.journal(&Fact::End { run: run.0, account }, After::Release(run));
                 if let Some(app) = app {
                     self.release_old_listens(&app);
@@ -121,6 +126,31 @@ impl Daemon {
             }
             Action::Reply { ticket, reply } => self.reply(ticket, reply),
             Action::Quit => self.quit(),
+        }
+    }
+
+    /// What became of an instance, for the journal.
+    fn account(&self, instance: InstanceId) -> Option<Account> {
+        let i = saved::saved_instance(self.core.instance(instance)?)?;
+        // The list that stays is newer than the ends that the stop brings about.
+        let generation = self.persistence.generation - u64::from(self.persistence.keep_list);
+        Some(account_of(&i, generation))
+    }
+
+    /// Whose turn of events an action belongs to.
+    fn instance_of(&self, action: &Action) -> Option<InstanceId> {
+        match action {
+            Action::Note { instance, .. } | Action::Spawn { instance, .. } => Some(*instance),
+            Action::Go { run }
+            | Action::Signal { run, .. }
+            | Action::KillTree { run }
+            | Action::SendMessage { run, .. }
+            | Action::Drain { run }
+            | Action::StartChecks { run }
+            | Action::Share { run, .. }
+            | Action::Release { run } => self.runs.get(run).map(|run| run.instance),
+            Action::Remember { run, .. } => self.runs.get(&run.id).map(|run| run.instance),
+            Action::Persist | Action::Progress { .. } | Action::Reply { .. } | Action::Quit => None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use tokio::sync::mpsc::UnboundedSender;
-use wpm_core::{Core, RunId};
+use wpm_core::{Action, Core, InstanceId, RunId};
 use wpm_proto::home::Home;
 
 use crate::answers::Askers;
@@ -41,6 +41,8 @@ pub(crate) struct Daemon {
     pub(crate) runs: HashMap<RunId, Run>,
     /// What goes to the keeper with a run that is just being written down.
     pub(crate) to_spawn: HashMap<RunId, Vec<OwnedFd>>,
+    /// What is decided of instances, and waits until the journal knows what it follows from.
+    pub(crate) held_back: HashMap<InstanceId, Vec<Action>>,
     /// Where tasks tell the loop what they have found.
     pub(crate) inbox: UnboundedSender<Message>,
     pub(crate) sessions: HashMap<SessionId, Session>,
@@ -87,6 +89,7 @@ impl Daemon {
             keeper,
             runs: HashMap::new(),
             to_spawn: HashMap::new(),
+            held_back: HashMap::new(),
             inbox,
             sessions: HashMap::new(),
             askers: Askers::default(),

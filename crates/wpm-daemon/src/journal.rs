@@ -52,6 +52,9 @@ pub(crate) enum Fact {
         /// Whether it has come up since: said that it is ready, or taken the place of the run before it.
         #[serde(default)]
         came_up: bool,
+        /// What became of its instance by that, where it has taken the place of another run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<Account>,
     },
     /// The run is accounted for: its shim may go.
     End {
@@ -137,7 +140,7 @@ pub(crate) struct Summary {
     pub(crate) open: Vec<OpenRun>,
     /// Greatest run number seen.
     pub(crate) last_run: u64,
-    /// The last end of each instance that had one, and of which run.
+    /// What the last end, or change of runs, has made of each instance that had one, and the end of which run.
     pub(crate) accounts: BTreeMap<u32, (u64, Account)>,
     /// Every run that is accounted for.
     pub(crate) ended: BTreeSet<u64>,
@@ -168,10 +171,14 @@ pub(crate) fn summarise(facts: &[Fact]) -> Summary {
                     }),
                 }
             }
-            Fact::Launched { run, boot_ms, wall_ms, came_up } => {
+            Fact::Launched { run, boot_ms, wall_ms, came_up, account } => {
                 if let Some(open) = s.open.iter_mut().rfind(|o| o.run == *run) {
                     open.launched = Some((*boot_ms, *wall_ms));
                     open.came_up |= *came_up;
+                    if let Some(account) = account {
+                        // Of no end: the run goes on.
+                        s.accounts.insert(open.instance, (0, *account));
+                    }
                 }
             }
             Fact::End { run, account } => {
@@ -203,7 +210,7 @@ mod tests {
             Fact::Boot { id: "b".into() },
             Fact::Asked { run: 7, instance: 0 },
             Fact::Start { run: 7, instance: 0, pid: 11, start_time: 12 },
-            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2, came_up: false },
+            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2, came_up: false, account: None },
             Fact::Asked { run: 8, instance: 1 },
             Fact::Start { run: 8, instance: 1, pid: 13, start_time: 14 },
             Fact::End { run: 8, account: Some(account()) },

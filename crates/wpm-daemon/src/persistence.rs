@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wpm_core::{RunId, Ticket};
+use wpm_core::{InstanceId, RunId, Ticket};
 use wpm_proto::request::Request;
 use wpm_proto::response::Response;
 use wpm_sys::contract::{RunKey, ToKeeper, ToShim};
@@ -34,6 +34,8 @@ pub(crate) enum After {
     Go(RunId),
     /// Let the shim of this run go.
     Release(RunId),
+    /// Go on with what is decided of this instance.
+    Continue(InstanceId),
     /// The state.
     State,
     /// A dump, for this asker.
@@ -168,6 +170,11 @@ impl Daemon {
                         self.runs.remove(&run);
                     }
                     self.send(run, &ToShim::Release);
+                }
+                Some(After::Continue(instance)) => {
+                    for action in self.held_back.remove(&instance).unwrap_or_default() {
+                        self.carry_out(action);
+                    }
                 }
                 Some(After::State) => {
                     self.persistence.durable_token = self.persistence.durable_token.max(token);

@@ -247,7 +247,7 @@ mod tests {
             Fact::Boot { id: boot_id.to_owned() },
             Fact::Asked { run: 7, instance: 0 },
             Fact::Start { run: 7, instance: 0, pid, start_time },
-            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2, came_up: false },
+            Fact::Launched { run: 7, boot_ms: 1, wall_ms: 2, came_up: false, account: None },
         ];
         std::fs::write(home.journal(), facts.iter().map(journal::line).collect::<String>()).expect("write");
         (dir, home)

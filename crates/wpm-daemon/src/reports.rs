@@ -32,7 +32,7 @@ impl Daemon {
         for event in events {
             if event == Event::Launched {
                 let (boot_ms, wall_ms) = (clock::boot_ms(), clock::wall_ms());
-                let fact = Fact::Launched { run: id.0, boot_ms, wall_ms, came_up: false };
+                let fact = Fact::Launched { run: id.0, boot_ms, wall_ms, came_up: false, account: None };
                 self.journal(&fact, After::Nothing);
             }
             if matches!(event, Event::Exited { .. } | Event::SpawnFailed { .. } | Event::Cancelled) {

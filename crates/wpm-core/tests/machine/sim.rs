@@ -151,7 +151,7 @@ impl Host {
                     process.checks += 1;
                     assert_eq!(process.checks, 1, "{run:?} is checked twice");
                 }
-                Action::Remember { run } => self.process(run.id).came_up = true,
+                Action::Remember { run, .. } => self.process(run.id).came_up = true,
                 Action::Drain { run } => self.process(run).draining = true,
                 Action::SendMessage { run, text } => {
                     self.process(run).messages.push(text);

@@ -49,7 +49,7 @@ pub(crate) fn open(it: &OpenRun) -> String {
         text += &line(&Fact::Start { run, instance, pid, start_time });
     }
     if let Some((boot_ms, wall_ms)) = launched {
-        text += &line(&Fact::Launched { run, boot_ms, wall_ms, came_up });
+        text += &line(&Fact::Launched { run, boot_ms, wall_ms, came_up, account: None });
     }
     text
 }
@@ -77,7 +77,13 @@ mod tests {
                 let all = [
                     Fact::Asked { run, instance },
                     Fact::Start { run, instance, pid: 7, start_time: run },
-                    Fact::Launched { run, boot_ms: run, wall_ms: run, came_up: restarts % 2 == 0 },
+                    Fact::Launched {
+                        run,
+                        boot_ms: run,
+                        wall_ms: run,
+                        came_up: restarts % 2 == 0,
+                        account: (restarts % 3 == 0).then_some(account),
+                    },
                     Fact::End { run, account: (restarts > 2).then_some(account) },
                 ];
                 facts.extend(all.into_iter().take(far.into()));
