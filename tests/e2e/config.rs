@@ -56,6 +56,15 @@ fn what_only_the_daemon_finds_is_shown_in_its_place() {
     let said = world.run("start apps.yaml").fails(6);
     assert!(said.err.contains("these wait for each other: a → b → a"), "{}", said.err);
     assert!(said.err.contains("apps.yaml:2:"), "{}", said.err);
+    write(
+        "apps:\n  - {name: a, script: sleep, depends_on: [b]}\n  - {name: b, script: sleep, depends_on: {a: healty}}\n",
+    );
+    let said = world.run("start apps.yaml").fails(6);
+    assert!(
+        said.err.contains("invalid `depends_on` of `b`") && said.err.contains("apps.yaml:3:"),
+        "{}",
+        said.err
+    );
     write("apps:\n  - {name: web, script: nowhere.py}\n  - {name: b, script: sleep, cwd: nowhere}\n");
     let said = world.run("start apps.yaml").fails(1);
     assert!(said.err.contains("apps.yaml:2:25"), "{}", said.err);

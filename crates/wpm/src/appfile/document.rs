@@ -104,7 +104,10 @@ impl Document {
 
     fn place(&self, failure: Failure, number: usize, key: &str, on: On) -> Failure {
         let value = &self.tables[number][key];
-        let same = |table: &&Map<String, Value>| table.get(key) == Some(value);
+        // A list or table is looked for by its key alone.
+        let composite = matches!(value, Value::Array(_) | Value::Object(_) | Value::Null);
+        let same =
+            |table: &&Map<String, Value>| table.get(key).is_some_and(|other| composite || other == value);
         let earlier = self.tables[..number].iter().filter(same).count();
         match locate::find(&self.text, key, value, on, earlier) {
             Some(span) => failure.on(Spot::new(&self.shown, &self.text, span)),

@@ -16,7 +16,8 @@ pub(crate) enum On {
     Value,
 }
 
-/// The place of an entry; `earlier` apps of the file have the same one.
+/// The place of an entry; `earlier` apps of the file have the same one, or one of the same key where the value is
+/// a list or a table.
 pub(super) fn find(text: &str, key: &str, value: &Value, on: On, earlier: usize) -> Option<Range<usize>> {
     let wanted = match value {
         Value::String(text) => text.clone(),
