@@ -174,6 +174,25 @@ fn an_app_says_how_it_is() {
     );
 }
 
+#[test]
+fn one_that_feeds_its_watchdog_is_healthy_and_whoever_waits_for_that_starts() {
+    let world = World::new();
+    let script = world.dir.path().join("speaker.py");
+    std::fs::write(&script, SPEAKER).expect("written");
+    let script = script.to_str().expect("utf-8");
+    let checks = ["--ready", "notify", "--health", "notify", "--health-interval", "60s", "--no-wait"];
+    world.wpm(["start", script].into_iter().chain(checks)).ok();
+    await_text(&world.home().join("logs/speaker-out.log"), "began");
+    let mut dependent =
+        world.command(["start", "sleep 1000", "-n", "web", "--depends-on", "speaker:healthy"]);
+    let mut dependent = dependent.spawn().expect("runs");
+    for words in ["READY=1", "WATCHDOG=1"] {
+        assert!(dependent.try_wait().expect("asked").is_none(), "it is not healthy yet");
+        world.wpm(["send", "speaker", words]).ok();
+    }
+    assert!(dependent.wait().expect("ended").success());
+}
+
 /// Is ready at once in its first run, later when it is told. Once it is told `arm`, its end waits for a
 /// line, too. With `asks` it asks for the time that this takes.
 const SLOW: &str = r#"

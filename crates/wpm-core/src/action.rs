@@ -50,8 +50,13 @@ pub enum Action {
         /// The run.
         run: RunId,
     },
-    /// It runs: begin the checks of readiness and health that its spec asks for.
-    StartChecks {
+    /// It runs: find out when it is ready, as its spec says.
+    AwaitReady {
+        /// The run.
+        run: RunId,
+    },
+    /// It is up, ready or no longer waited for: watch its health, as its spec says.
+    WatchHealth {
         /// The run.
         run: RunId,
     },

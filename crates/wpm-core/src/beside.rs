@@ -112,8 +112,8 @@ impl Core {
         (*must, patience) = rise(&spec, listened);
         let ready = *ready;
         self.note(id, Note::Online { pid });
-        if spec.is_checked() {
-            self.push(Action::StartChecks { run });
+        if spec.has_readiness_rule() {
+            self.push(Action::AwaitReady { run });
         }
         if ready {
             return self.replace(now, id);
@@ -253,8 +253,8 @@ impl Core {
         }
         let (must, patience) = rise(&spec, slot.ready);
         self.set_beside(id, Beside { run, phase: Phase::Rising { ready: false, must } });
-        if run.launched.is_some() && spec.is_checked() {
-            self.push(Action::StartChecks { run: run.id });
+        if run.launched.is_some() && spec.has_readiness_rule() {
+            self.push(Action::AwaitReady { run: run.id });
         }
         // In full: what it said while there was no daemon is yet to be heard.
         let patience = if run.launched.is_some() { patience } else { LAUNCH_TIMEOUT };
@@ -284,7 +284,11 @@ impl Core {
                 State::Stopping { run, kill_at, killed: kills > 0, exit }
             }
         };
+        let rose = matches!((&phase, &state), (Phase::Rising { .. }, State::Online(_)));
         self.set_state(now, id, state);
+        if rose {
+            self.watch_health(id, run.id);
+        }
     }
 
     /// Begins to bring down the run beside.

@@ -6,7 +6,7 @@
 use crate::deadlines::Timer;
 use crate::exit::{restart_or_give_up, uptime};
 use crate::slot::{Next, Recycle};
-use crate::{Cause, Core, Desired, Exit, InstanceId, Millis, Now, State};
+use crate::{Action, Cause, Core, Desired, Exit, InstanceId, Millis, Now, RunId, State};
 
 /// Longest time by which an app may extend a deadline at once.
 const LONGEST_EXTENSION: Millis = Millis(3_600_000);
@@ -17,6 +17,13 @@ pub(crate) fn extension(ms: u64) -> Millis {
 }
 
 impl Core {
+    /// Has the health of a run watched, if its spec says how. Not before it is up: until then it is waited for.
+    pub(crate) fn watch_health(&mut self, id: InstanceId, run: RunId) {
+        if self.spec_of(id).is_some_and(|spec| spec.health.is_some()) {
+            self.push(Action::WatchHealth { run });
+        }
+    }
+
     /// Memory of the tree was measured.
     pub(crate) fn memory_sampled(&mut self, now: Now, id: InstanceId, bytes: u64) {
         let limit = self.spec_of(id).and_then(|spec| spec.restart.max_memory);

@@ -182,7 +182,7 @@ impl Core {
             Event::TreeGone => self.tree_gone(now, id),
             Event::Cancelled => self.cancelled(now, id),
             Event::BecameHealthy => {
-                if let Some(slot) = self.slots.get_mut(&id) {
+                if let Some(slot) = self.slots.get_mut(&id).filter(|slot| !slot.healthy) {
                     slot.healthy = true;
                     self.has_moved(id);
                 }
@@ -231,8 +231,10 @@ impl Core {
                     self.push(Action::Remember { run, replaced: None });
                 }
                 self.note(id, Note::Online { pid: run.pid });
-                if spec.is_checked() {
-                    self.push(Action::StartChecks { run: run.id });
+                if waits {
+                    self.push(Action::AwaitReady { run: run.id });
+                } else {
+                    self.watch_health(id, run.id);
                 }
                 self.drive(now, id);
             }
@@ -250,11 +252,15 @@ impl Core {
             return;
         }
         slot.ready = true;
+        let waited = matches!(slot.it.state, State::Launching(_));
         if let State::Launching(run) | State::Online(run) = slot.it.state
             && run.launched.is_some()
         {
             self.set_state(now, id, State::Online(run));
             self.push(Action::Remember { run, replaced: None });
+            if waited {
+                self.watch_health(id, run.id);
+            }
         }
         self.note(id, Note::Ready);
         self.has_moved(id);
@@ -273,6 +279,7 @@ impl Core {
             State::Launching(run) if run.launched.is_some() => {
                 slot.ready = true;
                 self.set_state(now, id, State::Online(run));
+                self.watch_health(id, run.id);
                 self.drive(now, id);
             }
             State::Launching(run) => {

@@ -84,8 +84,10 @@ impl Core {
                 } else {
                     State::Launching(info)
                 };
-                if info.launched.is_some() && spec.is_checked() {
-                    self.push(Action::StartChecks { run: info.id });
+                if info.launched.is_some() && waits {
+                    self.push(Action::AwaitReady { run: info.id });
+                } else if info.launched.is_some() && spec.health.is_some() {
+                    self.push(Action::WatchHealth { run: info.id });
                 }
             }
             (None, Desired::Up) if old.errored => {

@@ -82,7 +82,8 @@ impl Daemon {
             }
             Action::SendMessage { run, text } => self.send_message(run, &text),
             Action::Drain { run } => self.drain(run),
-            Action::StartChecks { run } => self.start_checks(run),
+            Action::AwaitReady { run } => self.await_ready(run),
+            Action::WatchHealth { run } => self.watch_health(run),
             Action::Remember { run, replaced } => {
                 let account = replaced.and_then(|instance| self.account(instance));
                 let (boot_ms, wall_ms) = (run.launched.map_or(0, |at| at.0), run.launched_wall_ms);

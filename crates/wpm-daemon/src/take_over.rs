@@ -107,14 +107,15 @@ impl Daemon {
             }
         };
         self.listen_to(run, &link);
-        if current {
-            self.worker_joins(run, instance);
-        } else {
+        if !current {
             dismiss(&link);
         }
         let mut held = Run::restored(instance, Some(link), l.process, l.launched.is_some(), witness);
         held.released = !current;
         self.runs.insert(run, held);
+        if current {
+            self.worker_joins(run, instance);
+        }
     }
 }
 

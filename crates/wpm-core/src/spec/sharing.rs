@@ -69,11 +69,6 @@ impl Spec {
         self.wait_ready || self.ready.is_some()
     }
 
-    /// Whether the daemon has something to look at while a run is up.
-    pub const fn is_checked(&self) -> bool {
-        self.has_readiness_rule() || self.health.is_some()
-    }
-
     pub(super) fn validate_sharing(&self) -> Option<(&'static str, String)> {
         for text in &self.listen {
             if !is_listen(text) {

@@ -30,7 +30,7 @@ fn what_hangs_or_is_unwell_is_replaced() {
         host.deliver_all();
         assert_eq!((host.status(0), host.it().restarts), ("online", 1));
         let new = host.run_of(0);
-        assert_eq!(host.process(new).checks, 1, "each run is checked anew");
+        assert_eq!(host.process(new).watches, 1, "each run is checked anew");
     }
 }
 
@@ -58,7 +58,29 @@ fn only_what_has_a_check_is_checked() {
     let mut host = Host::new();
     host.outcomes(start([spec("web")]));
     let run = host.run_of(0);
-    assert_eq!(host.process(run).checks, 0);
+    assert_eq!((host.process(run).checks, host.process(run).watches), (0, 0));
+}
+
+/// One that takes its time to warm up is not ill.
+#[test]
+fn health_is_watched_from_the_moment_on_in_which_it_is_ready() {
+    for says in [true, false] {
+        let mut host = Host::new();
+        let web = Spec { ready: Some(Check::Notify), health: Some(Check::Notify), ..spec("web") };
+        let patience = web.listen_timeout.0;
+        let ticket = host.command(start([web]));
+        host.deliver_all();
+        let run = host.run_of(0);
+        assert_eq!((host.process(run).checks, host.process(run).watches), (1, 0));
+        if says {
+            say(&mut host, Event::BecameReady);
+        } else {
+            // Nobody waits for it any more.
+            host.pass(patience + 1);
+        }
+        host.until_reply(ticket);
+        assert_eq!((host.status(0), host.process(run).watches), ("online", 1));
+    }
 }
 
 #[test]

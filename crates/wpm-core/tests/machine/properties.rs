@@ -320,7 +320,7 @@ fn new_daemon(host: &mut Host) {
     // Whatever the last daemon did not let go is over for good or adopted.
     for (run, process) in &mut host.processes {
         let on_its_way = host.events.get(run).is_some_and(|queue| !queue.is_empty());
-        process.checks = 0;
+        (process.checks, process.watches) = (0, 0);
         process.released |= process.phase == Phase::Over && !on_its_way;
     }
     let next = host.processes.keys().map(|run| run.0).max().unwrap_or(0) + 1;

@@ -46,8 +46,10 @@ pub(crate) struct Process {
     pub(crate) draining: bool,
     /// Whether a later daemon is to know that it came up.
     pub(crate) came_up: bool,
-    /// How often its checks were begun.
+    /// How often the check of its readiness was begun.
     pub(crate) checks: u32,
+    /// How often it was begun to watch its health.
+    pub(crate) watches: u32,
     /// Messages that it got.
     pub(crate) messages: Vec<String>,
     /// Whether descendants outlive the main process until killed.
@@ -72,6 +74,7 @@ impl Process {
             draining: false,
             came_up: false,
             checks: 0,
+            watches: 0,
             messages: Vec::new(),
             leaves_tree: false,
             signals: Vec::new(),
@@ -146,10 +149,15 @@ impl Host {
             match action {
                 Action::Spawn { run, instance, shared } => self.spawn(run, instance, shared),
                 Action::Share { run, on } => self.process(run).shared = on,
-                Action::StartChecks { run } => {
+                Action::AwaitReady { run } => {
                     let process = self.process(run);
                     process.checks += 1;
                     assert_eq!(process.checks, 1, "{run:?} is checked twice");
+                }
+                Action::WatchHealth { run } => {
+                    let process = self.process(run);
+                    process.watches += 1;
+                    assert_eq!(process.watches, 1, "{run:?} is watched twice");
                 }
                 Action::Remember { run, .. } => self.process(run.id).came_up = true,
                 Action::Drain { run } => self.process(run).draining = true,

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 use wpm_cluster::activation;
-use wpm_cluster::primary::{Address, BindTo};
-use wpm_cluster::{Input, ListenerId, Output, Run};
+use wpm_cluster::primary::BindTo;
+use wpm_cluster::{Input, ListenerId, Output};
 use wpm_core::{Event, RunId};
 use wpm_sys::contract::ToKeeper;
 
@@ -116,15 +116,10 @@ impl Daemon {
         if !cluster.primary.take_changed() {
             return;
         }
-        for (id, _) in self.clusters.runs.iter().filter(|(_, app)| *app == name) {
-            let Some(run) = self.runs.get(id) else { continue };
-            let tcp = |address| match address {
-                Address::Tcp { port, .. } => Some(port),
-                _ => None,
-            };
-            run.ports.set(cluster.primary.addresses(Run(id.0)).into_iter().filter_map(tcp).collect());
-        }
         let content = serde_json::to_vec(&cluster.primary.save()).unwrap_or_default();
+        for (id, _) in self.clusters.runs.iter().filter(|(_, app)| *app == name) {
+            let _anywhere = self.tell_ports(name, *id);
+        }
         self.persistence
             .store
             .write(crate::store::Job::Small { path: self.home.run().join(cluster_file(name)), content });

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use wpm_cluster::activation::Ipc;
+use wpm_cluster::primary::Address;
 use wpm_cluster::{Balance, Input, Run};
 use wpm_core::{InstanceId, RunId};
 
@@ -23,11 +24,24 @@ impl Daemon {
         self.clusters.runs.insert(run, app.spec.name.clone());
         let _made = self.cluster(&app);
         self.primary(run, Input::Joined { run: Run(run.0), index });
-        let cluster = self.clusters.apps.get(&app.spec.name);
-        if cluster.is_some_and(|cluster| !cluster.primary.addresses(Run(run.0)).is_empty()) {
-            // It told an earlier daemon, which may have had no time to journal that.
+        // What it told an earlier daemon, which may have had no time to journal that it is ready.
+        if self.tell_ports(&app.spec.name, run) {
             self.worker_listens(run);
         }
+    }
+
+    /// Has the checks of a run know where it says that it listens; whether it listens anywhere.
+    pub(super) fn tell_ports(&self, name: &str, run: RunId) -> bool {
+        let Some((cluster, held)) = self.clusters.apps.get(name).zip(self.runs.get(&run)) else {
+            return false;
+        };
+        let told = cluster.primary.addresses(Run(run.0));
+        let tcp = |address: &Address| match address {
+            Address::Tcp { port, .. } => Some(*port),
+            _ => None,
+        };
+        held.ports.set(told.iter().filter_map(tcp).collect());
+        !told.is_empty()
     }
 
     /// The channel of a run has come from its shim.

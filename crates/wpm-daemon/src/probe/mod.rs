@@ -1,5 +1,5 @@
-//! Checks that are made from outside: of readiness until one succeeds, of health for as long as a run
-//! lives.
+//! Checks that are made from outside: of readiness until one succeeds, of health from then on for as long
+//! as a run lives.
 //!
 //! Owns the timing; what a single look does is in [`look`]. Invariant: there is a task only for a run
 //! whose spec asks for such a check, it ends with the run, and it speaks to the loop through the inbox
@@ -9,9 +9,10 @@ mod look;
 mod ports;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wpm_core::{Check, Event, RunId};
+use wpm_core::{Check, Event, Millis, RunId, Spec};
 
 use crate::daemon::Daemon;
 use crate::launch;
@@ -41,52 +42,63 @@ const fn is_outside(check: &Check) -> bool {
 }
 
 impl Daemon {
-    /// Begins the checks of readiness and health of a run that has just come up or was taken back.
-    pub(crate) fn start_checks(&mut self, run: RunId) {
-        let (Some(spec), Some(instance)) = (self.core.spec_of_run(run), self.core.instance_of(run)) else {
+    /// Begins to find out when a run that has been executed is ready.
+    pub(crate) fn await_ready(&mut self, run: RunId) {
+        let Some((spec, subject)) = self.subject(run) else { return };
+        let Some(check) = spec.ready.clone().filter(is_outside) else { return };
+        let (timeout, inbox) = (patience(spec.health_timeout), self.inbox.clone());
+        self.probe(run, async move {
+            until_well(&subject, &check, timeout).await;
+            let _gone = inbox.send(Message::Event(run, Event::BecameReady));
+        });
+    }
+
+    /// Begins to watch the health of a run that is up.
+    pub(crate) fn watch_health(&mut self, run: RunId) {
+        let Some((spec, subject)) = self.subject(run) else { return };
+        let Some(check) = spec.health.clone() else { return };
+        if !is_outside(&check) {
+            if let Some(held) = self.runs.get_mut(&run) {
+                held.watchdog = Some(watch(run, spec.health_interval.0, &self.inbox));
+            }
             return;
-        };
-        let (id, index) = (instance.id, instance.index);
-        let Some(held) = self.runs.get_mut(&run) else { return };
-        let watchdog = spec.health == Some(Check::Notify);
-        if watchdog {
-            held.watchdog = Some(watch(run, spec.health_interval.0, &self.inbox));
         }
-        let ready = spec.ready.clone().filter(is_outside);
-        let health = spec.health.clone().filter(is_outside);
-        if ready.is_none() && health.is_none() {
-            return;
-        }
-        let files = launch::files(&self.home, &spec, index);
+        let (timeout, interval) = (patience(spec.health_timeout), patience(spec.health_interval));
+        let (allowed, inbox) = (spec.health_failures.max(1), self.inbox.clone());
+        self.probe(run, async move {
+            let mut illness = std::pin::pin!(await_illness(&subject, &check, interval, timeout, allowed));
+            tokio::select! {
+                () = &mut illness => {}
+                () = until_well(&subject, &check, timeout) => {
+                    let _gone = inbox.send(Message::Event(run, Event::BecameHealthy));
+                    illness.await;
+                }
+            }
+            let _gone = inbox.send(Message::Event(run, Event::BecameUnhealthy));
+        });
+    }
+
+    /// A run, as checks from outside need to know it.
+    fn subject(&self, run: RunId) -> Option<(Arc<Spec>, Subject)> {
+        let (spec, instance) = (self.core.spec_of_run(run)?, self.core.instance_of(run)?);
+        let held = self.runs.get(&run)?;
+        let files = launch::files(&self.home, &spec, instance.index);
         let subject = Subject {
             process: held.process.unwrap_or_default(),
             shim: held.shim_pid,
-            place: Place::of(&spec, index, id, &self.home),
+            place: Place::of(&spec, instance.index, instance.id, &self.home),
             logs: [files.out, files.err],
             sizes: held.log_sizes,
             ports: Rc::clone(&held.ports),
         };
-        let [timeout, interval] =
-            [spec.health_timeout, spec.health_interval].map(|ms| Duration::from_millis(ms.0.max(1)));
-        let allowed = spec.health_failures.max(1);
-        let inbox = self.inbox.clone();
-        held.probing = Some(Probing(tokio::task::spawn_local(async move {
-            if let Some(check) = ready {
-                await_ready(&subject, &check, timeout).await;
-                let _gone = inbox.send(Message::Event(run, Event::BecameReady));
-            }
-            if let Some(check) = health {
-                let mut illness = std::pin::pin!(await_illness(&subject, &check, interval, timeout, allowed));
-                tokio::select! {
-                    () = &mut illness => {}
-                    () = await_ready(&subject, &check, timeout) => {
-                        let _gone = inbox.send(Message::Event(run, Event::BecameHealthy));
-                        illness.await;
-                    }
-                }
-                let _gone = inbox.send(Message::Event(run, Event::BecameUnhealthy));
-            }
-        })));
+        Some((spec, subject))
+    }
+
+    /// Makes a check, in the place of the one before.
+    fn probe(&mut self, run: RunId, check: impl Future<Output = ()> + 'static) {
+        if let Some(held) = self.runs.get_mut(&run) {
+            held.probing = Some(Probing(tokio::task::spawn_local(check)));
+        }
     }
 
     /// The app has said that it is alive.
@@ -96,8 +108,13 @@ impl Daemon {
             && held.watchdog.is_some()
         {
             held.watchdog = Some(watch(run, spec.health_interval.0, &self.inbox));
+            let _gone = self.inbox.send(Message::Event(run, Event::BecameHealthy));
         }
     }
+}
+
+const fn patience(span: Millis) -> Duration {
+    Duration::from_millis(if span.0 == 0 { 1 } else { span.0 })
 }
 
 /// Says so when nobody has stopped it in time.
@@ -113,7 +130,7 @@ async fn look(subject: &Subject, check: &Check, timeout: Duration) -> bool {
     tokio::time::timeout(timeout, look::look(subject, check)).await.unwrap_or(false)
 }
 
-async fn await_ready(subject: &Subject, check: &Check, timeout: Duration) {
+async fn until_well(subject: &Subject, check: &Check, timeout: Duration) {
     let (mut pause, longest) = READY_PAUSE;
     while !look(subject, check, timeout).await {
         tokio::select! {
