@@ -147,7 +147,8 @@ impl Daemon {
             | Action::KillTree { run }
             | Action::SendMessage { run, .. }
             | Action::Drain { run }
-            | Action::StartChecks { run }
+            | Action::AwaitReady { run }
+            | Action::WatchHealth { run }
             | Action::Share { run, .. }
             | Action::Release { run } => self.runs.get(run).map(|run| run.instance),
             Action::Remember { run, .. } => self.runs.get(&run.id).map(|run| run.instance),
