@@ -67,7 +67,7 @@ fn storm(row: Row) {
         let told = Told(&stop);
         while Instant::now() < until {
             apps.flood();
-            let begun = late.start(&world);
+            let begun = watchers.have_begun().and_then(|()| late.start(&world));
             round(&world, victims, &mut chance, (&mut looper, &mut late), &mut sums);
             let flooded = apps.halt();
             sums.flooded.bytes += flooded.bytes;

@@ -122,6 +122,12 @@ impl Watchers {
         Self { logs, list }
     }
 
+    /// Waits until both are at work: what is printed before that is none of theirs.
+    pub(crate) fn have_begun(&self) -> Result<(), String> {
+        self.logs.reaches(1)?;
+        self.list.reaches(1)
+    }
+
     /// Waits until `logs` has printed what its writer has, and `list` has looked once more.
     pub(crate) fn check(&self, printed: u64) -> Result<(), String> {
         self.logs.reaches(printed)?;
