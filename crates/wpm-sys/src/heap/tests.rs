@@ -97,8 +97,9 @@ fn trimmed_memory_is_used_again_and_blocks_stay() {
             // SAFETY: it was allocated with this layout.
             unsafe { Heap.dealloc(large, layout(CHILD / 2)) };
             let alone = !trim();
-            // SAFETY: within the region; the page in the middle was given back and is read as zeroes.
-            let given_back = unsafe { large.add(CHILD / 4).read() } == 0;
+            // SAFETY: within the region; the page in the middle was given back and is read as zeroes. Where pages are
+            // larger, that one may have something else on it.
+            let given_back = rustix::param::page_size() > 4096 || unsafe { large.add(CHILD / 4).read() } == 0;
             // SAFETY: the size is not zero.
             let zeroed = unsafe { Heap.alloc_zeroed(layout(CHILD / 2)) };
             alone
