@@ -100,6 +100,22 @@ test_built_release_from_a_mirror() {
     is_empty "$home"
 }
 
+test_a_release_for_another_processor_is_named_by_it() {
+    machine=aarch64
+    code='\0267'
+    if [ "$(uname -m)" = aarch64 ]; then
+        machine=x86_64
+        code='\0076'
+    fi
+    # As much of an ELF file as tells what it is for.
+    printf '\177ELF12345678901234%b\000' "$code" >"$here/foreign"
+    version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$top/Cargo.toml")
+    "$top/.ci/dist" "$here/foreign" "$mirror" >/dev/null
+    tar -xOf "$mirror/wpm-$version-$machine-unknown-linux-gnu.tar.gz" --wildcards '*/wpm' | cmp - "$here/foreign"
+    printf '\177ELF12345678901234\001\002' >"$here/foreign"
+    ! "$top/.ci/dist" "$here/foreign" "$mirror" >/dev/null 2>&1
+}
+
 test_relative_prefix() {
     cd "$here"
     release 1.2.3
