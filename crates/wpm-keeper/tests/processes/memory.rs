@@ -1,14 +1,14 @@
 //! What a shim has of the keeper's memory, and how much it has to itself.
 
-use crate::support::{PUPPET, World, kill_wpm};
+use crate::support::{PUPPET, World, kill_wpm, page_size};
 use wpm_sys::contract::{End, ToShim};
 
-/// One mapping of a process: where, the name, flags, KiB that it alone has written.
+/// One mapping of a process: where, the name, flags, pages that it alone has written.
 struct Mapping {
     start: u64,
     name: String,
     flags: String,
-    own_kib: u64,
+    own_pages: usize,
 }
 
 fn mappings(pid: i32) -> Vec<Mapping> {
@@ -18,11 +18,13 @@ fn mappings(pid: i32) -> Vec<Mapping> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match (words.as_slice(), found.last_mut()) {
             (["VmFlags:", flags @ ..], Some(last)) => last.flags = flags.join(" "),
-            (["Private_Dirty:", kib, "kB"], Some(last)) => last.own_kib = kib.parse().unwrap(),
+            (["Private_Dirty:", kib, "kB"], Some(last)) => {
+                last.own_pages = (kib.parse::<usize>().unwrap() << 10) / page_size();
+            }
             ([range, _, _, _, _, name @ ..], _) if range.contains('-') => {
                 let start = u64::from_str_radix(range.split('-').next().unwrap(), 16).unwrap();
                 let name = name.join(" ");
-                found.push(Mapping { start, name, flags: String::new(), own_kib: 0 });
+                found.push(Mapping { start, name, flags: String::new(), own_pages: 0 });
             }
             _ => {}
         }
@@ -47,8 +49,8 @@ fn a_shim_has_nothing_of_what_the_keeper_allocates() {
     for run in &runs {
         let all = mappings(run.shim());
         assert!(!all.iter().any(|m| apart.contains(&m.start)));
-        let heap: u64 = all.iter().filter(|m| m.name == "[heap]").map(|m| m.own_kib).sum();
-        assert!(heap <= 8, "{heap} KiB of the common heap: the C library's own variables take two pages");
+        let heap: usize = all.iter().filter(|m| m.name == "[heap]").map(|m| m.own_pages).sum();
+        assert!(heap <= 2, "{heap} pages of the common heap: the C library's own variables take two");
     }
     assert_eq!(runs[3].report().pid, app);
     for mut run in runs {

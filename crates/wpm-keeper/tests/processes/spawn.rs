@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::support::{PUPPET, World, eventually, kill_wpm};
+use crate::support::{PUPPET, World, eventually, kill_wpm, page_size};
 use wpm_sys::contract::{End, Phase, Scope, Stage, ToKeeper, ToShim};
 use wpm_sys::launch::{Credentials, Launch, Limit};
 use wpm_sys::process;
@@ -209,8 +209,9 @@ fn arguments_and_environment_arrive_up_to_the_limits_of_the_system() {
     let mut w = World::new();
     let mut launch = w.launch(&[]);
     launch.program = b"/bin/cat".to_vec();
-    // One string may have 128 KiB, with its end; all together 2 MiB under the usual limit of the stack.
-    let long = vec![b'x'; (128 << 10) - 1];
+    // One string may have 32 pages, with its end; all together 2 MiB under the usual limit of the stack.
+    let most = 32 * page_size();
+    let long = vec![b'x'; most - 1];
     let words: [&[u8]; 5] = [b"cat", b"/proc/self/environ", b"/proc/self/cmdline", b"--", &long];
     launch.args = words.map(<[u8]>::to_vec).to_vec();
     launch.env = (0..6000).map(|i| format!("N{i}={}", "v".repeat(i % 400)).into_bytes()).collect();
@@ -224,8 +225,8 @@ fn arguments_and_environment_arrive_up_to_the_limits_of_the_system() {
         expected.push(0);
     }
     assert!(w.read("logs/out.log") == expected, "environment and arguments are not those of the launch");
-    let too_long = Launch { args: vec![vec![b'x'; 128 << 10]], ..launch.clone() };
-    let too_many = Launch { env: (0..200).map(|_| long.clone()).collect(), ..launch };
+    let too_long = Launch { args: vec![vec![b'x'; most]], ..launch.clone() };
+    let too_many = Launch { env: (0..(25 << 20) / most).map(|_| long.clone()).collect(), ..launch };
     for launch in [too_long, too_many] {
         let mut run = w.spawn(launch);
         run.tell(&ToShim::Go);

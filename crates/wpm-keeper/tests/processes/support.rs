@@ -346,6 +346,13 @@ impl TestRun {
     }
 }
 
+/// Bytes of a page: 4 KiB, or more on some machines that are not x86-64.
+pub(crate) fn page_size() -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let kib = text.lines().find_map(|line| line.strip_prefix("KernelPageSize:")?.strip_suffix("kB"));
+    kib.unwrap().trim().parse::<usize>().unwrap() << 10
+}
+
 /// What the puppet prints when it is told to count.
 pub(crate) fn counted(seed: u64, bytes: usize) -> Vec<u8> {
     let args = ["count".to_owned(), seed.to_string(), bytes.to_string(), "0".to_owned()];
