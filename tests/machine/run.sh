@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Tests wpm on a machine of its own: systemd as the first process, control groups of version 2, three boots.
 #
-# Usage: tests/machine/run.sh [--wpm PROGRAM] [--suite SUITE] [--accel ACCEL] [--only PATTERN] [--keep]
+# Usage: tests/machine/run.sh [--wpm PROGRAM] [--arch ARCH] [--suite SUITE] [--accel ACCEL] [--only PATTERN]
+#                             [--keep]
 #
 #   --wpm PROGRAM    the program to test [default: the debug build of this checkout]
+#   --arch ARCH      amd64 or arm64, for which the program is [default: amd64]
 #   --suite SUITE    release of Debian on the machine [default: trixie]
 #   --accel ACCEL    what runs it, as QEMU names it [default: tcg, which emulates it and works everywhere]
 #   --only PATTERN   of the first boot, only the checks whose names match, and no other boot
 #   --keep           leave the disk, the console and the results in target/tmp/machine
 #
 # Root makes a file system of Debian's packages with mmdebstrap, from the mirror that apt of this machine
-# uses; it is kept in target/tmp/machine for the next time. QEMU boots it from there, on a copy, with what
+# uses; it is kept in target/tmp/machine for the next time. For arm64 the packages qemu-user-static and
+# arch-test run what the packages want to be run. QEMU boots it from there, on a copy, with what
 # stands in tests/machine/guest. The last line reads `machine: N passed, N failed`; where the machine cannot be
 # had, it says `not run` and why, and the exit code is 3.
 set -euo pipefail
@@ -24,16 +27,18 @@ packages=systemd,systemd-sysv,dbus,libpam-systemd,dbus-user-session,passwd
 patience=1800
 
 program=
+arch=amd64
 suite=trixie
 accel=tcg
 only=
 keep=no
 while [ $# -gt 0 ]; do
     case $1 in
-        --wpm | --suite | --accel | --only)
+        --wpm | --arch | --suite | --accel | --only)
             [ $# -gt 1 ] || { echo "$1 needs a value" >&2; exit 2; }
             case $1 in
                 --wpm) program=$2 ;;
+                --arch) arch=$2 ;;
                 --suite) suite=$2 ;;
                 --accel) accel=$2 ;;
                 --only) only=$2 ;;
@@ -58,16 +63,42 @@ not_run() {
 }
 
 [ "$(id -u)" = 0 ] || not_run "only root can make a file system for it"
-[ "$(uname -m)" = x86_64 ] || not_run "the kernel that it boots is one for x86_64"
-for tool in qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs; do
+# What differs between processors: names, and the second serial port, of which arm64 has none without a card.
+case $arch in
+    amd64)
+        machine=x86_64
+        emulator='qemu-system-x86_64:qemu-system-x86'
+        board=()
+        console=ttyS0
+        port=ttyS1
+        results=(-serial 'chardev:results')
+        ;;
+    arm64)
+        machine=aarch64
+        emulator='qemu-system-aarch64:qemu-system-arm'
+        board=(-machine virt)
+        console=ttyAMA0
+        port=ttyS0
+        results=(-device 'pci-serial,chardev=results')
+        ;;
+    *)
+        echo "there is no machine for --arch $arch: amd64 or arm64" >&2
+        exit 2
+        ;;
+esac
+for tool in "$emulator" mmdebstrap:mmdebstrap mke2fs:e2fsprogs; do
     command -v "${tool%%:*}" >/dev/null || not_run "${tool%%:*} is not installed (Debian package ${tool##*:})"
 done
 if [ -z "$program" ]; then
-    program=$(find "$top"/target -path '*/debug/wpm' -type f -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d ' ' -f 2-)
+    program=$(find "$top"/target -path "*/$machine-*/debug/wpm" -type f -printf '%T@ %p\n' 2>/dev/null |
+        sort -rn | head -n 1 | cut -d ' ' -f 2-)
 fi
-[ -x "$program" ] || { echo "there is no program to test: cargo build -p wpm, or --wpm PROGRAM" >&2; exit 2; }
+[ -x "$program" ] || {
+    echo "there is no program to test: cargo build -p wpm --target $machine-unknown-linux-gnu, or --wpm PROGRAM" >&2
+    exit 2
+}
 
-cache=$top/target/tmp/machine/$suite
+cache=$top/target/tmp/machine/$suite-$arch
 work=$(mktemp -d)
 qemu=
 finish() {
@@ -93,7 +124,7 @@ make_root() {
     local from
     from=$(mirror)
     [ -n "$from" ] || not_run "apt of this machine knows no mirror of Debian"
-    echo "making a file system of Debian $suite"
+    echo "making a file system of Debian $suite for $arch"
     rm -rf "$cache"
     mkdir -p "$cache"
     # Beside it, its kernel: one that finds its disk by itself, so that nothing but it is needed.
@@ -103,7 +134,7 @@ set -eu
 cd "$2"
 APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
 export APT_CONFIG
-image=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+image=$(apt-cache depends "linux-image-cloud-$3" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
 apt-get download -q "$image"
 dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -x --wildcards '*/boot/vmlinuz-*' '*/boot/config-*'
 grep -q '^CONFIG_BLK_DEV_NVME=y' boot/config-*
@@ -111,13 +142,13 @@ mv boot/vmlinuz-* vmlinuz
 rm -rf boot ./*.deb
 HOOK
     chmod 755 "$cache/kernel"
-    mmdebstrap --quiet --mode=root --variant=essential --include="$packages" \
+    mmdebstrap --quiet --mode=root --architectures="$arch" --variant=essential --include="$packages" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook="$cache/kernel \"\$1\" $cache" \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook="$cache/kernel \"\$1\" $cache $arch" \
         "$suite" "$cache/root" "deb $from $suite main" >"$cache/log" 2>&1 || {
         tail -n 5 "$cache/log"
         rm -rf "$cache"
-        not_run "Debian $suite cannot be had from the mirror of this machine"
+        not_run "Debian $suite for $arch cannot be had from the mirror of this machine"
     }
     # What boots look at to see whether anything was installed since.
     touch "$cache/root/etc/.updated" "$cache/root/var/.updated"
@@ -131,9 +162,10 @@ HOOK
 cp -a "$cache/root" "$work/root"
 mkdir -p "$work/root/opt/machine" "$work/root/usr/local/bin"
 cp "$here"/guest/* "$work/root/opt/machine/"
-strip -o "$work/root/usr/local/bin/wpm" "$program" 2>/dev/null || cp "$program" "$work/root/usr/local/bin/wpm"
+"$machine-linux-gnu-strip" -o "$work/root/usr/local/bin/wpm" "$program" 2>/dev/null ||
+    cp "$program" "$work/root/usr/local/bin/wpm"
 chmod 755 "$work/root/usr/local/bin/wpm" "$work"/root/opt/machine/*
-cat >"$work/root/etc/systemd/system/machine.service" <<'UNIT'
+cat >"$work/root/etc/systemd/system/machine.service" <<UNIT
 [Unit]
 Description=Tests of wpm
 After=multi-user.target
@@ -141,7 +173,7 @@ After=multi-user.target
 [Service]
 Type=oneshot
 ExecStart=/opt/machine/boot.sh
-StandardOutput=file:/dev/ttyS1
+StandardOutput=file:/dev/$port
 StandardError=inherit
 TimeoutStartSec=infinity
 UNIT
@@ -157,11 +189,11 @@ rm -rf "$work/root"
 # One, until the machine goes down or resets itself; the next continues on the same disk.
 boot() { # number
     local began=$SECONDS
-    qemu-system-x86_64 -accel "$accel" -cpu max -smp 1 -m 1024 -display none -nodefaults -no-user-config -no-reboot \
-        -serial "file:$work/console$1" -serial "file:$work/results$1" \
+    "${emulator%%:*}" "${board[@]}" -accel "$accel" -cpu max -smp 1 -m 1024 -display none -nodefaults -no-user-config \
+        -no-reboot -serial "file:$work/console$1" -chardev "file,id=results,path=$work/results$1" "${results[@]}" \
         -drive "if=none,id=disk,file=$work/disk.img,format=raw,cache=unsafe" -device nvme,drive=disk,serial=disk \
         -kernel "$cache/vmlinuz" \
-        -append "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 systemd.show_status=0 systemd.getty_auto=0 systemd.mask=getty@tty1.service systemd.mask=systemd-modules-load.service wpm.boot=$1 wpm.only=$only" \
+        -append "root=/dev/nvme0n1 rw console=$console quiet panic=-1 systemd.show_status=0 systemd.getty_auto=0 systemd.mask=getty@tty1.service systemd.mask=systemd-modules-load.service wpm.boot=$1 wpm.only=$only" \
         >"$work/qemu$1" 2>&1 &
     qemu=$!
     while kill -0 "$qemu" 2>/dev/null && [ $((SECONDS - began)) -lt "$patience" ]; do
