@@ -5,8 +5,10 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use serde_json::json;
+
 use crate::survive::pid_of;
-use crate::world::{Puppet, Said, World, await_file, kill_and_wait, said};
+use crate::world::{Puppet, Said, World, await_file, kill_and_wait, puppet, said};
 
 /// Types a command, which goes on while the test does.
 fn typed(world: &World, line: &str) -> Child {
@@ -76,6 +78,33 @@ fn a_reload() {
     assert!(said.err.contains("slow: 2/2 up"), "{}", said.err);
     let list = world.jlist();
     assert!(list[0]["pid"] == new[0].pid && list[1]["pid"] == new[1].pid, "{list:?}");
+}
+
+#[test]
+fn files_that_are_applied() {
+    let world = World::new();
+    let file = |args: &str, name: &str| {
+        let app = |name: &str, args: &str| json!({ "name": name, "script": puppet(), "args": [args], "instances": 2, "kill_timeout": 60_000 });
+        let apps = json!({ "apps": [app("slow", args), app("same", "same")] });
+        std::fs::write(world.dir.path().join(name), apps.to_string()).expect("written");
+    };
+    file("old", "apps.json");
+    world.run("apply apps.json").ok();
+    let (mut old, same): (Vec<_>, Vec<_>) = (0..4).map(|_| world.puppet()).partition(|it| it.name == "old");
+    old.sort_by_key(|puppet| puppet.index.clone());
+    assert_eq!(old[0].tell("ignore INT"), "done");
+    file("new", "apps.json");
+    let command = typed(&world, "apply apps.json");
+    kill_once_written(&world, "\"reloading\"");
+    let (first, second) = (old.remove(0), old.remove(0));
+    first.exit(0);
+    let new = [world.puppet(), world.puppet()];
+    assert!(new.iter().all(|puppet| puppet.name == "new"), "{new:?}");
+    second.dead();
+    let _said = ended(command).ok();
+    let pids: Vec<_> = world.jlist().iter().map(|i| i["pid"].clone()).collect();
+    let live = new.iter().chain(&same).map(|puppet| puppet.pid);
+    assert!(pids.len() == 4 && live.into_iter().all(|pid| pids.contains(&pid.into())), "{pids:?}");
 }
 
 #[test]

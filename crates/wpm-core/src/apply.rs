@@ -89,8 +89,9 @@ impl Core {
             if !taken.insert(app.spec.name.as_str()) {
                 return Err(used_twice(&app.spec.name));
             }
-            let change = self.change_of(app, apply.update_env);
+            let change = self.change_of(app, apply);
             if change.step != Step::Keep
+                && apply.since.is_none()
                 && let Some(app) = self.names.get(&app.spec.name)
             {
                 self.refuse_second_reload(*app)?;
@@ -131,12 +132,16 @@ impl Core {
         self.apps().filter(of_file).filter(|app| !taken.contains(app.spec.name.as_str()))
     }
 
-    fn change_of(&self, app: &StartApp, update_env: bool) -> AppChange {
+    fn change_of(&self, app: &StartApp, apply: &Apply) -> AppChange {
         let (name, instances) = (app.spec.name.clone(), app.spec.instances);
         let Some(old) = self.app_named(&name) else {
             return AppChange { name, step: Step::Add, differences: Vec::new(), instances };
         };
-        let new = conform(&old.spec, app.spec.clone(), update_env);
+        if apply.since.is_some() {
+            let step = if old.reloading { Step::Reload } else { Step::Keep };
+            return AppChange { name, step, differences: Vec::new(), instances };
+        }
+        let new = conform(&old.spec, app.spec.clone(), apply.update_env);
         let differences = old.spec.differences(&new);
         let instances_of = || old.instances.values().filter_map(|id| self.instance(*id));
         let standing = Standing { up: instances_of().any(is_up), down: instances_of().any(is_down) };
@@ -158,6 +163,9 @@ impl Core {
             }
         }
         for (app, change) in apply.apps.into_iter().zip(&changes) {
+            if apply.since.is_some() && change.step != Step::Reload {
+                continue;
+            }
             let Some(id) = self.names.get(&app.spec.name).copied() else {
                 plan.extend(self.put_app(now, app, Restarting::No));
                 continue;
@@ -171,7 +179,7 @@ impl Core {
                         now,
                         id,
                         app,
-                        Way { ticket, parallel: apply.parallel, since: None },
+                        Way { ticket, parallel: apply.parallel, since: apply.since },
                     ));
                 }
                 Step::Reload | Step::Restart => plan.extend(self.put_app(now, app, Restarting::No)),

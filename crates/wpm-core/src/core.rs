@@ -74,6 +74,8 @@ pub struct RestoredApp {
     pub spec: Spec,
     /// Instances.
     pub instances: Vec<RestoredInstance>,
+    /// Whether a reload of it was under way.
+    pub reloading: bool,
 }
 
 /// How long a spawn may take from its request to exec before it is given up.

@@ -31,6 +31,8 @@ pub struct Apply {
     pub update_env: bool,
     /// How many instances of an app are replaced at once; 0 = one.
     pub parallel: u32,
+    /// An earlier daemon has begun with this, before this run: what is left are reloads that it was in the middle of.
+    pub since: Option<RunId>,
 }
 
 /// Number of instances to scale to.

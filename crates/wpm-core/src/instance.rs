@@ -198,6 +198,8 @@ pub struct App {
     pub spec: Arc<Spec>,
     /// Public ids by index.
     pub instances: BTreeMap<u32, InstanceId>,
+    /// Whether a reload of it is under way, or was when an earlier daemon ended and nobody has gone on with it.
+    pub reloading: bool,
 }
 
 impl Instance {

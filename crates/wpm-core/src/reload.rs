@@ -216,6 +216,9 @@ impl Core {
             failed: BTreeSet::new(),
         };
         self.reloads.insert(id, reload);
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.reloading = true;
+        }
         // With the request, so that the next daemon knows which runs are this reload's.
         self.persist = true;
         self.turns.push_back(Turn::Next(id));
@@ -362,6 +365,10 @@ impl Core {
 
     fn end_reload(&mut self, now: Now, app: AppId) {
         let Some(reload) = self.reloads.remove(&app) else { return };
+        if let Some(app) = self.apps.get_mut(&app) {
+            app.reloading = false;
+            self.persist = true;
+        }
         self.forget_kept(app);
         if reload.resize && !reload.back && !self.quitting {
             self.resize(now, app, reload.ticket);

@@ -15,7 +15,7 @@ use crate::{
 impl Core {
     pub(crate) fn put_back(&mut self, now: Now, apps: Vec<RestoredApp>) {
         let mut all = Vec::new();
-        for RestoredApp { mut spec, instances } in apps {
+        for RestoredApp { mut spec, instances, reloading } in apps {
             if instances.is_empty() {
                 continue;
             }
@@ -23,6 +23,9 @@ impl Core {
                 spec.name = self.free_name(&spec.name, &BTreeSet::new());
             }
             let app = self.add_app(spec);
+            if let Some(app) = self.apps.get_mut(&app) {
+                app.reloading = reloading;
+            }
             all.extend(instances.into_iter().map(|instance| (app, instance)));
         }
         // Ids that the file names come first, so that none of them is given away.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: names of apps are unique; a refused command has changed nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::operation::{Plan, Want};
@@ -141,7 +141,8 @@ impl Core {
         let id = self.next_app;
         self.next_app = AppId(id.0.saturating_add(1));
         self.names.insert(spec.name.clone(), id);
-        self.apps.insert(id, App { id, spec: Arc::new(spec), instances: std::collections::BTreeMap::new() });
+        let app = App { id, spec: Arc::new(spec), instances: BTreeMap::new(), reloading: false };
+        self.apps.insert(id, app);
         self.link(id);
         id
     }

@@ -89,6 +89,10 @@ impl Daemon {
             // Whose turn has come is told by the number of the run.
             Op::Reload { targets, .. } => return (!self.named(targets).is_empty()).then(|| op.clone()),
             Op::ReloadWith { .. } => return Some(op.clone()),
+            Op::Apply { apps, .. } => {
+                let is_left = |name: &str| self.core.app_named(name).is_some_and(|app| app.reloading);
+                return apps.iter().any(|app| is_left(&app.name)).then(|| op.clone());
+            }
             Op::Scale { target, wait, .. } => {
                 let mut going = self.named([target]);
                 going.retain(|id| self.core.instance(*id).is_some_and(|i| i.desired == Desired::Gone));
@@ -244,12 +248,12 @@ impl Daemon {
             },
             Op::Compare { apps, prune, update_env } => {
                 return Some(match self.start_apps(apps, None) {
-                    Ok(apps) => self.compare(&Apply { apps, prune, update_env, parallel: 0 }),
+                    Ok(apps) => self.compare(&Apply { apps, prune, update_env, parallel: 0, since: None }),
                     Err(body) => body,
                 });
             }
             Op::Apply { apps, prune, update_env, parallel, wait } => match self.start_apps(apps, None) {
-                Ok(apps) => (Command::Apply(Apply { apps, prune, update_env, parallel }), wait),
+                Ok(apps) => (Command::Apply(Apply { apps, prune, update_env, parallel, since }), wait),
                 Err(body) => return Some(body),
             },
             Op::Stop { targets, wait } => match selectors(&targets) {

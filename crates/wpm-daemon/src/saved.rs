@@ -51,6 +51,9 @@ impl Saved {
             bytes.extend_from_slice(self.spec(app).as_bytes());
             bytes.extend_from_slice(b",\"instances\":");
             bytes.extend_from_slice(&serde_json::to_vec(&instances).unwrap_or_default());
+            if app.reloading && kept == Kept::List {
+                bytes.extend_from_slice(b",\"reloading\":true");
+            }
             bytes.push(b'}');
         }
         bytes.extend_from_slice(b"]}");

@@ -85,7 +85,7 @@ pub fn check(apps: Vec<AppSpec>) -> Vec<Unsound> {
         needed.filter(|name| !names.contains(name)).cloned().collect();
     specs.extend(elsewhere.into_iter().map(|name| Spec::new(name, "/", "/")));
     let apps = specs.into_iter().map(|spec| StartApp { spec, start_now: true }).collect();
-    let apply = Apply { apps, prune: None, update_env: false, parallel: 0 };
+    let apply = Apply { apps, prune: None, update_env: false, parallel: 0, since: None };
     if let Err(refused) = Core::new(RunId(1)).compare(&apply) {
         found.push(of_refusal(refused));
     }

@@ -61,6 +61,7 @@ impl Daemon {
                     })
                     .collect(),
                 spec: convert::restored_spec(app.spec, defaults),
+                reloading: app.reloading,
             })
             .collect();
         self.core.restore(clock::now(), restored);

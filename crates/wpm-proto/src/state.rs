@@ -313,6 +313,9 @@ pub struct SavedApp {
     pub spec: SavedSpec,
     /// Its instances.
     pub instances: Vec<SavedInstance>,
+    /// Whether a reload of it was under way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reloading: bool,
 }
 
 /// Version of the schema that this release writes.

@@ -12,7 +12,7 @@ fn of_file(name: &str) -> Spec {
 
 fn apply(specs: impl IntoIterator<Item = Spec>, prune: bool) -> Apply {
     let apps = specs.into_iter().map(|spec| StartApp { start_now: spec.autostart, spec }).collect();
-    Apply { apps, prune: prune.then(|| FILE.to_owned()), update_env: false, parallel: 0 }
+    Apply { apps, prune: prune.then(|| FILE.to_owned()), update_env: false, parallel: 0, since: None }
 }
 
 fn steps(host: &Host, apply: &Apply) -> Vec<(String, Step)> {
