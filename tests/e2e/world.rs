@@ -296,7 +296,8 @@ pub(crate) fn ports_in_a_row(count: u16) -> u16 {
         (0..count).all(|n| std::net::TcpListener::bind(("127.0.0.1", port.saturating_add(n))).is_ok())
     };
     (0..1000)
-        .map(|_| (std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed)) % 1000)
+        // Processes that run tests side by side begin far from each other.
+        .map(|_| (std::process::id() % 1000 * 61 + NEXT.fetch_add(1, Ordering::Relaxed)) % 1000)
         .map(|slot| 20_000 + u16::try_from(slot * 10).expect("below ten thousand"))
         .find(free)
         .expect("free ports in a row")
