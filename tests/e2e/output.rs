@@ -133,6 +133,28 @@ fn logs_shows_the_last_lines_even_without_a_daemon() {
 }
 
 #[test]
+fn logs_of_what_is_not_there_say_so_and_fail() {
+    let world = World::new();
+    let _app = world.start("web", "--disable-logs", 1);
+    for targets in ["wbe", "web wbe", "web/7"] {
+        let said = world.run(&format!("logs {targets} --nostream")).fails(4);
+        assert!(said.err.contains("error[E004]: no app or log matches `w"), "{}", said.err);
+        assert!(!said.err.contains("`web`,"), "only what does not match is named: {}", said.err);
+    }
+    for targets in ["web", "web/0", "0", "all", "/w/", "default"] {
+        world.run(&format!("logs {targets} --nostream")).ok();
+    }
+}
+
+#[test]
+fn nothing_but_ids_is_printed_where_that_was_asked_for() {
+    let world = World::new();
+    let _app = world.start("web", "-q", 1);
+    let said = world.run("restart web --quiet").ok();
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("0\n", ""));
+}
+
+#[test]
 fn since_says_where_lines_carry_no_time() {
     let world = World::new();
     let mut bare = world.start("bare", "", 1).remove(0);

@@ -135,13 +135,19 @@ fn show(context: &mut Context, logs: &Logs) -> Outcome {
     }
     let mut printer = Printer::new(format, logs.timestamp.clone(), logs.highlight.clone());
     printer.stamped = known.stamped().to_vec();
-    if sources.is_empty() && !context.silent {
-        let whom = if logs.targets.is_empty() {
-            "there are no logs".to_owned()
-        } else {
-            known.missing(&logs.targets)
-        };
-        context.warn(&whom);
+    let unmet = known.unmet(&logs.targets);
+    if !unmet.is_empty() && logs.nostream && !pm2::speaks() {
+        return Err(
+            Failure::new(Code::NoSuchApp, known.missing(&unmet)).help("`wpm list` shows what there is")
+        );
+    }
+    if !context.silent {
+        // An app that is followed may be on its way.
+        if !unmet.is_empty() {
+            context.warn(&known.missing(&unmet));
+        } else if sources.is_empty() {
+            context.warn("there are no logs");
+        }
     }
     let lines = logs.lines.unwrap_or(if logs.since.is_some() { usize::MAX } else { DEFAULT_LINES });
     let collect::Tails { starts, timeless } = collect::tails(&sources, lines, logs, &mut printer)?;

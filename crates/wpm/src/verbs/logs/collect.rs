@@ -10,7 +10,7 @@ use wpm_client::logs::{self as files, Line, Source, Tail};
 use wpm_client::{Client, Options, Start, saved_apps};
 use wpm_proto::home::Home;
 use wpm_proto::request::Detail;
-use wpm_proto::view::AppView;
+use wpm_proto::view::{AppView, InstanceView};
 
 use super::Logs;
 use super::format::Printer;
@@ -24,6 +24,8 @@ pub(super) struct Known {
     targets: Vec<Target>,
     stamped: Vec<String>,
     online: bool,
+    /// Which targets mean something that is there, by their order.
+    met: Vec<bool>,
 }
 
 /// A target, for matching without a daemon.
@@ -35,8 +37,9 @@ enum Target {
 
 impl Known {
     pub(super) fn new(home: Home, targets: &[String]) -> Result<Self, Failure> {
-        let targets = targets.iter().map(|target| parse(target)).collect::<Result<_, _>>()?;
-        Ok(Self { home, targets, stamped: Vec::new(), online: false })
+        let targets = targets.iter().map(|target| parse(target)).collect::<Result<Vec<_>, _>>()?;
+        let met = vec![false; targets.len()];
+        Ok(Self { home, targets, stamped: Vec::new(), online: false, met })
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -51,6 +54,11 @@ impl Known {
     /// Whether the last look was answered by a daemon.
     pub(super) const fn online(&self) -> bool {
         self.online
+    }
+
+    /// Those of the targets, as they were typed, that no app and no log matches.
+    pub(super) fn unmet(&self, targets: &[String]) -> Vec<String> {
+        targets.iter().zip(&self.met).filter(|(_, met)| !**met).map(|(target, _)| target.clone()).collect()
     }
 
     /// Why there is nothing.
@@ -88,12 +96,22 @@ impl Known {
             Some(Ok(apps)) => {
                 self.online = true;
                 self.stamped = apps.iter().filter(|app| app.stamped).map(|app| app.name.clone()).collect();
+                let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
+                for (target, met) in self.targets.iter().zip(&mut self.met) {
+                    *met = apps.iter().any(|app| {
+                        target.means(&app.name, &app.namespace)
+                            || app.instances.iter().any(|it| target.means_one(app, it, &names))
+                    });
+                }
                 files::from_views(&self.matching(apps))
             }
             // A daemon that does not answer must not keep anybody from the logs.
             _ => {
                 self.online = false;
                 let found = files::from_disk(&self.home, &saved_apps(&self.home));
+                for (target, met) in self.targets.iter().zip(&mut self.met) {
+                    *met = found.iter().any(|source| target.means_source(source));
+                }
                 found.into_iter().filter(|source| self.matches(source)).collect()
             }
         };
@@ -110,13 +128,10 @@ impl Known {
             .filter_map(|mut app| {
                 let whole = self.targets.iter().any(|target| target.means(&app.name, &app.namespace));
                 if !whole {
-                    app.instances.retain(|instance| {
-                        let by_id = |text: &String| !names.contains(text) && text.parse() == Ok(instance.id);
-                        self.targets.iter().any(|target| match target {
-                            Target::Text(text) => by_id(text) || is_one(text, &app.name, instance.index),
-                            _ => false,
-                        })
-                    });
+                    let mut instances = std::mem::take(&mut app.instances);
+                    instances
+                        .retain(|it| self.targets.iter().any(|target| target.means_one(&app, it, &names)));
+                    app.instances = instances;
                 }
                 (whole || !app.instances.is_empty()).then_some(app)
             })
@@ -124,17 +139,7 @@ impl Known {
     }
 
     fn matches(&self, source: &Source) -> bool {
-        self.targets.is_empty()
-            || self.targets.iter().any(|target| {
-                target.means(&source.app, &source.namespace)
-                    || match target {
-                        Target::Text(text) => {
-                            source.id.is_some_and(|id| text.parse() == Ok(id))
-                                || source.index.is_some_and(|index| is_one(text, &source.app, index))
-                        }
-                        _ => false,
-                    }
-            })
+        self.targets.is_empty() || self.targets.iter().any(|target| target.means_source(source))
     }
 }
 
@@ -172,6 +177,20 @@ impl Target {
             Self::Pattern(pattern) => pattern.is_match(app),
             Self::Text(text) => app == text || namespace == text,
         }
+    }
+
+    /// Whether it names this instance alone; a number that is the name of an app is no id.
+    fn means_one(&self, app: &AppView, it: &InstanceView, names: &[String]) -> bool {
+        let Self::Text(text) = self else { return false };
+        (!names.contains(text) && text.parse() == Ok(it.id)) || is_one(text, &app.name, it.index)
+    }
+
+    fn means_source(&self, source: &Source) -> bool {
+        let one = |text: &str| {
+            source.id.is_some_and(|id| text.parse() == Ok(id))
+                || source.index.is_some_and(|index| is_one(text, &source.app, index))
+        };
+        self.means(&source.app, &source.namespace) || matches!(self, Self::Text(text) if one(text))
     }
 }
 
