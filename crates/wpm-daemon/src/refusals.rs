@@ -73,7 +73,8 @@ pub(crate) fn wire_error(error: CommandError) -> WireError {
             vec![],
         ),
         CommandError::NothingToDo { name, count } => {
-            (ErrorCode::NothingToDo, format!("nothing to do: `{name}` has {count} instances"), None, vec![])
+            let has = if count == 1 { "one instance".to_owned() } else { format!("{count} instances") };
+            (ErrorCode::NothingToDo, format!("nothing to do: `{name}` has {has}"), None, vec![])
         }
         CommandError::Ambiguous { target, names } => (
             ErrorCode::Ambiguous,

@@ -58,7 +58,7 @@ pub(crate) fn carry_out(
     if outcomes.is_empty() && !said {
         context.note(words.noun);
     }
-    report(context, &outcomes, words, begun)
+    report(context, &outcomes, words, begun, quiet)
 }
 
 /// Makes a changing request and waits with progress; gives outcomes and remarks.
@@ -79,12 +79,13 @@ pub(crate) fn wait_for(
     }
 }
 
-/// Says what came of each app, and gives the exit code.
+/// Says what came of each app, and gives the exit code; `quiet`: says nothing of what went well.
 pub(crate) fn report(
     context: &Context,
     outcomes: &[InstanceOutcome],
     words: Words,
     begun: Instant,
+    quiet: bool,
 ) -> verbs::Outcome {
     let mut by_app: BTreeMap<&str, Vec<&InstanceOutcome>> = BTreeMap::new();
     for outcome in outcomes {
@@ -102,7 +103,7 @@ pub(crate) fn report(
     for (app, outcomes) in &by_app {
         let line = summary(app, outcomes, words, &took);
         let failed = outcomes.iter().any(|outcome| !is_good(&outcome.outcome));
-        if failed || !context.silent {
+        if failed || !(context.silent || quiet) {
             output::say(&line);
         }
         for failure in failures(app, outcomes) {
@@ -112,6 +113,7 @@ pub(crate) fn report(
     let good = outcomes.iter().filter(|outcome| is_good(&outcome.outcome)).count();
     if good == outcomes.len()
         && words.hints
+        && !quiet
         && output::stderr_is_terminal()
         && let Some(app) = by_app.keys().next().filter(|_| by_app.len() == 1)
     {

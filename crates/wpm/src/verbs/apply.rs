@@ -132,7 +132,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
         let ids: String = outcomes.iter().map(|outcome| format!("{}\n", outcome.id)).collect();
         output::data(&ids)?;
     }
-    report(context, &outcomes, words, begun)
+    report(context, &outcomes, words, begun, apply.waiting.quiet)
 }
 
 fn compare(client: &mut Client, asked: Asked) -> Result<Vec<AppChange>, Failure> {

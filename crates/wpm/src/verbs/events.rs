@@ -17,7 +17,7 @@ use crate::complete;
 use crate::context::{Context, next_events};
 use crate::failure::{Code, Failure};
 use crate::output;
-use crate::quantity::show_duration;
+use crate::quantity::show_elapsed;
 use crate::render::escape;
 use crate::render::rows::exit_word;
 use crate::render::style::{self, paint};
@@ -148,17 +148,18 @@ fn show(event: &EventView, arguments: &Arguments) -> Result<(), Failure> {
 
 /// An event in a few words.
 fn words(event: &EventKind) -> String {
+    let took = |ms| show_elapsed(Duration::from_millis(ms));
     let because = |reason: &str| escape::clean(reason);
     match event {
         EventKind::Starting => "starting".to_owned(),
         EventKind::Online { pid } => format!("online, pid {pid}"),
         EventKind::Ready => "ready".to_owned(),
         EventKind::Exited { exit, uptime_ms } => {
-            format!("ended after {}, {}", show_duration(*uptime_ms), exit_word(*exit))
+            format!("ended after {}, {}", took(*uptime_ms), exit_word(*exit))
         }
         EventKind::RestartPlanned { delay_ms: 0, reason } => format!("starts again: {}", because(reason)),
         EventKind::RestartPlanned { delay_ms, reason } => {
-            format!("starts again in {}: {}", show_duration(*delay_ms), because(reason))
+            format!("starts again in {}: {}", took(*delay_ms), because(reason))
         }
         EventKind::Stopping { reason } => format!("stopping: {}", because(reason)),
         EventKind::Stopped => "stopped".to_owned(),
