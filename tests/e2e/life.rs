@@ -142,6 +142,20 @@ fn known_apps_obey_from_a_folder_that_was_removed() {
 }
 
 #[test]
+fn what_is_only_listed_is_not_said_to_start() {
+    let world = World::new();
+    let start = |name: &str, option: &str| world.wpm(["start", "sleep 1000", "-n", name, option]).ok();
+    assert_eq!(start("later", "--no-autostart").err, "later: in the list, not started\n");
+    assert_eq!(start("soon", "--no-wait").err, "start asked for\n");
+    for line in ["stop soon", "save", "delete all"] {
+        world.run(line).ok();
+    }
+    let said = world.run("resurrect").ok();
+    assert_eq!(said.err, "later: in the list, not started\nsoon: in the list, not started\n");
+    assert_eq!(world.statuses(), ["stopped", "stopped"]);
+}
+
+#[test]
 fn restart_by_name_takes_the_options_of_start() {
     let world = World::new();
     let folder = world.dir.path().join("elsewhere");

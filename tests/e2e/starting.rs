@@ -48,7 +48,7 @@ fn a_name_that_nearly_is_one_is_suggested() {
     let _web = world.start("web", "", 1);
     let said = world.run("start wbe").fails(1);
     assert!(said.err.contains("wpm start web"), "{}", said.err);
-    let said = world.run("logs wbe --nostream").ok();
+    let said = world.run("logs wbe --nostream").fails(4);
     assert!(said.err.contains("did you mean `web`?"), "{}", said.err);
     assert_eq!(said.out, "");
 }

@@ -35,6 +35,14 @@ pub(crate) struct Words {
     pub(crate) hints: bool,
 }
 
+impl Words {
+    /// Of what starts apps: whoever waits learns which of them were only to be listed.
+    pub(crate) const fn of_start(no_wait: bool, hints: bool) -> Self {
+        let noun = if no_wait { "start asked for" } else { "in the list, not started" };
+        Self { doing: "starting", noun, hints }
+    }
+}
+
 /// Makes a changing request, waits with progress, reports, and gives the exit code.
 pub(crate) fn carry_out(
     context: &Context,

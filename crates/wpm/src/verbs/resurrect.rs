@@ -27,7 +27,7 @@ struct Arguments {
 
 fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
     let Arguments { waiting } = arguments(matches)?;
-    let words = Words { doing: "starting", noun: "start asked for", hints: false };
+    let words = Words::of_start(waiting.no_wait, false);
     if pm2::speaks()
         && let Some(dumped) = pm2::dump::resurrect(context)?
     {

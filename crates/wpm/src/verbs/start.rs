@@ -107,7 +107,7 @@ fn run(matches: &clap::ArgMatches, context: &mut Context) -> Outcome {
         None => context.daemon()?,
     };
     let wait = !start.waiting.no_wait;
-    let words = Words { doing: "starting", noun: "start asked for", hints: true };
+    let words = Words::of_start(!wait, true);
     let mut names: Vec<String> = apps.iter().map(|app: &AppSpec| app.name.clone()).collect();
     let mut codes = Vec::new();
     if !known.is_empty() {
