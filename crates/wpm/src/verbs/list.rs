@@ -210,25 +210,40 @@ fn add_ports(apps: &mut [AppView], listening: &HashMap<u32, Vec<SocketAddr>>) {
 
 fn host_line(client: &Client, apps: &[AppView]) -> String {
     let online = apps.iter().filter(|app| app.instances.iter().any(|it| it.status == Status::Online)).count();
-    let mut parts = Vec::new();
+    // With what is left out first where the terminal is narrow.
+    let mut parts: Vec<(u8, String)> = Vec::new();
     if let Some(name) = rustix::system::uname().nodename().to_str().ok().filter(|name| !name.is_empty()) {
-        parts.push(format!("host {name}"));
+        parts.push((0, format!("host {name}")));
     }
     if let Ok(load) = sysinfo::System::load_average() {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        parts.push(format!("load {:.2}/{cpus}", load.one));
+        parts.push((2, format!("load {:.2}/{cpus}", load.one)));
     }
     if let Ok(mut system) = sysinfo::System::new() {
         system.refresh_memory();
         let used = system.total_memory().saturating_sub(system.available_memory());
-        parts.push(format!("mem {} of {}", show_size(used), show_size(system.total_memory())));
+        parts.push((3, format!("mem {} of {}", show_size(used), show_size(system.total_memory()))));
     }
     if let Some(welcome) = client.welcome() {
-        parts.push(format!("daemon {} pid {}", welcome.version, welcome.pid));
+        parts.push((1, format!("daemon {} pid {}", welcome.version, welcome.pid)));
     }
-    parts.push(format!("{} app{}, {online} online", apps.len(), if apps.len() == 1 { "" } else { "s" }));
+    parts.push((4, format!("{} app{}, {online} online", apps.len(), if apps.len() == 1 { "" } else { "s" })));
+    format!("{}\n", paint(style::DIM, &fitted(parts, output::width().map(usize::from))))
+}
+
+/// Parts in one line that fits, without the least important ones where it would not.
+fn fitted(mut parts: Vec<(u8, String)>, width: Option<usize>) -> String {
     let separator = if output::is_utf8() { " · " } else { ", " };
-    format!("{}\n", paint(style::DIM, &format!(" {}", parts.join(separator))))
+    loop {
+        let texts: Vec<&str> = parts.iter().map(|(_, text)| text.as_str()).collect();
+        let line = format!(" {}", texts.join(separator));
+        let fits = width.is_none_or(|width| line.chars().count() <= width);
+        let least = parts.iter().map(|(importance, _)| *importance).min();
+        match least.filter(|_| !fits && parts.len() > 1) {
+            Some(least) => parts.retain(|(importance, _)| *importance != least),
+            None => return line,
+        }
+    }
 }
 
 /// pm2's list for narrow places.
@@ -340,5 +355,16 @@ mod tests {
         assert_eq!(sort_order("memory:desc"), Ok((Field::Memory, true)));
         assert_eq!(sort_order("Name"), Ok((Field::Name, false)));
         assert!(sort_order("colour").is_err() && sort_order("name:up").is_err());
+    }
+
+    #[test]
+    fn a_narrow_line_keeps_what_matters() {
+        let parts = || vec![(0, "host vm".to_owned()), (2, "load 1".to_owned()), (4, "2 apps".to_owned())];
+        assert!(fitted(parts(), None).starts_with(" host vm"));
+        assert_eq!(fitted(parts(), Some(40)), fitted(parts(), None));
+        assert!(
+            fitted(parts(), Some(19)).starts_with(" load 1") && fitted(parts(), Some(19)).ends_with("2 apps")
+        );
+        assert_eq!(fitted(parts(), Some(3)), " 2 apps");
     }
 }
