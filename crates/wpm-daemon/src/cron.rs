@@ -60,9 +60,41 @@ struct Entry {
     at: Option<Zoned>,
 }
 
+/// The fields of a rule; the first may be left out.
+const FIELDS: [&str; 6] = [
+    "second (0-59)",
+    "minute (0-59)",
+    "hour (0-23)",
+    "day of the month (1-31)",
+    "month (1-12 or JAN-DEC)",
+    "day of the week (0-7 or SUN-SAT)",
+];
+
 /// Reads a rule in pm2's dialect (five or six fields).
+///
+/// # Errors
+/// The field that is wrong.
 pub(crate) fn parse(rule: &str) -> Result<Rule, String> {
-    Rule::from_str(rule).map_err(|e| e.to_string())
+    Rule::from_str(rule).map_err(|error| explain(rule).unwrap_or_else(|| error.to_string()))
+}
+
+/// The first field of a rule that would be wrong in any rule.
+fn explain(rule: &str) -> Option<String> {
+    let fields: Vec<&str> = rule.split_whitespace().collect();
+    if rule.trim_start().starts_with('@') {
+        return None;
+    }
+    let Some(names) =
+        [1, 0].into_iter().map(|first| &FIELDS[first..]).find(|names| names.len() == fields.len())
+    else {
+        return Some(format!("it has {} fields, not five, or six with seconds before them", fields.len()));
+    };
+    let alone = |at: usize| {
+        let others = (0..fields.len()).map(|other| if other == at { fields[at] } else { "*" });
+        others.collect::<Vec<_>>().join(" ")
+    };
+    let at = (0..fields.len()).find(|at| Rule::from_str(&alone(*at)).is_err())?;
+    Some(format!("`{}` is no {}", fields[at].escape_debug(), names[at]))
 }
 
 impl Cron {
@@ -166,6 +198,24 @@ mod tests {
 
     use super::*;
     use crate::convert;
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        for (rule, why) in [
+            ("30 25 * * *", "`25` is no hour (0-23)"),
+            ("61 * * * * *", "`61` is no second (0-59)"),
+            ("0 0 * FOO *", "`FOO` is no month (1-12 or JAN-DEC)"),
+            ("* * *", "it has 3 fields, not five, or six with seconds before them"),
+            ("", "it has 0 fields, not five, or six with seconds before them"),
+        ] {
+            assert_eq!(parse(rule).expect_err("it is wrong"), why, "{rule}");
+        }
+        assert!(
+            ["*/5 * * * *", "0 3 * * 7", "@daily", "0 0 1 JAN-MAR MON"]
+                .iter()
+                .all(|rule| parse(rule).is_ok())
+        );
+    }
 
     #[test]
     fn a_clock_that_was_set_holds_no_rule_up_and_fires_none_twice() {
