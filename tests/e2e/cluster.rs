@@ -98,6 +98,22 @@ fn the_port_outlives_the_keeper() {
 }
 
 #[test]
+fn the_port_of_workers_outlives_keeper_and_daemon_together() {
+    let world = World::new();
+    let port = three(&world);
+    let before = answers(port, 2);
+    let pids = ["__keeper", "__daemon"].map(|word| crate::survive::pid_of(&world, word));
+    pids.into_iter().for_each(kill_and_wait);
+    // A new worker gets the socket that the others have.
+    world.run("reload web").ok();
+    assert!(answers(port, 2).is_disjoint(&before));
+    // And wpm holds it again.
+    kill_and_wait(crate::survive::pid_of(&world, "__daemon"));
+    world.run("restart web").ok();
+    answers(port, 2);
+}
+
+#[test]
 fn any_program_takes_a_socket_by_the_systemd_protocol() {
     let world = World::new();
     let port = ports_in_a_row(1);
