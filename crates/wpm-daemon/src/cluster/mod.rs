@@ -182,7 +182,7 @@ impl Daemon {
     pub(crate) fn claim_sockets(&mut self) {
         let apps: Vec<App> = self.core.apps().filter(|app| self.is_up(app)).cloned().collect();
         for app in apps.iter().filter(|app| !app.spec.listen.is_empty() || ipc(&app.spec, 0) != Ipc::No) {
-            self.take_lost_sockets_back(&app);
+            self.take_lost_sockets_back(app);
             let mut listens = Vec::new();
             for listen in listen::of(&app.spec) {
                 let held = self.clusters.held.remove(&listen::listen_key(&app.spec.name, &listen));
