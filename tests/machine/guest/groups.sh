@@ -77,7 +77,7 @@ has_members() { [ "$(wc -l <"$1/cgroup.procs")" = "$2" ]; }
 
 # Without its shim, the next one finds the family by its group.
 it_leaves_nobody_even_when_everything_of_wpm_was_killed() {
-    wpm start "$apps" --name family --kill-timeout 500ms -- family
+    wpm start "$apps" --name family --kill-timeout 2s -- family
     local folder members
     folder=$(folder_of family)
     await has_members "$folder" 6
