@@ -85,6 +85,23 @@ fn a_stopped_keeper_hinders_nobody_but_new_apps_until_it_goes_on() {
 }
 
 #[test]
+fn a_daemon_that_ends_waits_for_what_does_not_die_yet_and_starts_nothing_again() {
+    let world = World::new();
+    let p = world.start("rock", "--kill-timeout 50", 1).remove(0);
+    let [shim, keeper, daemon] = [Role::Shim, Role::Keeper, Role::Daemon].map(|role| the(&world, role));
+    send(shim, Signal::STOP);
+    // As the unit of a machine that is to go down.
+    let unit = typed(&world, "__unit stop").expect("typed");
+    let said = world.run("kill").fails(1);
+    assert!(said.err.contains("is still there"), "{}", said.err);
+    send(shim, Signal::CONT);
+    p.dead();
+    assert_eq!(unit.wait(&world).expect("ends").0, Some(0));
+    assert!([daemon, keeper].into_iter().all(|pid| own::ended(pid, 30_000)), "{}", world.log());
+    assert_eq!(world.log().matches(" instances are running").count(), 1, "{}", world.log());
+}
+
+#[test]
 fn a_stopped_shim_hinders_its_own_app_only() {
     let world = World::new();
     let mut p = world.start("rock", "", 1).remove(0);

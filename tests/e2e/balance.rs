@@ -103,7 +103,7 @@ fn nginx_is_kept_true_as_instances_come_and_go() {
     world.run("scale chat 4").ok();
     await_text(
         &site,
-        &format!("127.0.0.1:{};  # chat:3", port + 3).replace(';', " max_fails=2 fail_timeout=5s;"),
+        &format!("127.0.0.1:{};  # chat:3", port + 3).replace(';', " max_fails=2 fail_timeout=1s;"),
     );
     world.run("stop chat/1").ok();
     await_text(&site, &format!("127.0.0.1:{} down;  # chat:1", port + 1));

@@ -114,6 +114,9 @@ pub enum Action {
         reply: Reply,
     },
     /// End the daemon (and keeper); after `StopAll`.
+    ///
+    /// Where one of them did not die of any kill ([`Outcome::StillAlive`]) its end is waited for all the same: the
+    /// next daemon would start again what is wanted up.
     Quit,
 }
 

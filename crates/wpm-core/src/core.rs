@@ -269,6 +269,11 @@ impl Core {
         }
     }
 
+    /// Whether a run is there that is not known to be gone to its last process.
+    pub fn has_runs(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
     fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
         let mut finale = Finale::Reply;
         let plan = match command {

@@ -61,8 +61,8 @@ impl Daemon {
                 rests_at = Some(tokio::time::Instant::now() + rest::AFTER);
             }
             // At the end the keeper may be gone before the last answer is durable.
-            if (self.keeper.is_gone && !self.quitting)
-                || ((self.quitting || self.update.is_under_way) && !more && self.persistence.is_all_done())
+            let leaves = self.update.is_under_way || (self.quitting && !self.core.has_runs());
+            if (self.keeper.is_gone && !self.quitting) || (leaves && !more && self.persistence.is_all_done())
             {
                 break;
             }

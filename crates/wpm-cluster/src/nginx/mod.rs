@@ -124,7 +124,9 @@ pub fn render(site: &Site) -> Result<String, CannotConfigure> {
         Method::RoundRobin => {}
     }
     for Server { address, up, instances } in servers(&site.members)? {
-        let state = if up { "max_fails=2 fail_timeout=5s" } else { "down" };
+        // A hung one is left alone for a moment. No longer, or all would be after a restart of all: nginx then refuses
+        // every request until the time is over.
+        let state = if up { "max_fails=2 fail_timeout=1s" } else { "down" };
         line(format_args!("    server {address} {state};  # {app}:{instances}"));
     }
     line(format_args!("    keepalive 16;"));

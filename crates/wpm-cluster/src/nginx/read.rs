@@ -10,12 +10,12 @@ pub fn members(text: &str) -> Vec<Member> {
     all
 }
 
-/// `server ADDRESS max_fails=2 fail_timeout=5s;  # APP:0,1`
+/// `server ADDRESS max_fails=2 fail_timeout=1s;  # APP:0,1`
 fn line(line: &str) -> Option<Vec<Member>> {
     let (directive, comment) = line.trim().strip_prefix("server ")?.split_once(";  # ")?;
     let (address, up) = match directive.strip_suffix(" down") {
         Some(address) => (address, false),
-        None => (directive.strip_suffix(" max_fails=2 fail_timeout=5s")?, true),
+        None => (directive.strip_suffix(" max_fails=2 fail_timeout=1s")?, true),
     };
     let target = target(address)?;
     let (_, indexes) = comment.rsplit_once(':')?;

@@ -27,7 +27,7 @@ fn a_stopped_instance_keeps_its_line() {
     let up = render(&site(&[], Method::AddressHash)).unwrap();
     let down = render(&site(&[1], Method::AddressHash)).unwrap();
     assert_eq!(servers_in(&up).len(), 4);
-    assert_eq!(servers_in(&up)[1], "server 127.0.0.1:3002 max_fails=2 fail_timeout=5s;  # main:1");
+    assert_eq!(servers_in(&up)[1], "server 127.0.0.1:3002 max_fails=2 fail_timeout=1s;  # main:1");
     assert_eq!(servers_in(&down)[1], "server 127.0.0.1:3002 down;  # main:1");
     let changed = up.lines().zip(down.lines()).filter(|(a, b)| a != b).count();
     assert_eq!(changed, 1);
@@ -66,7 +66,7 @@ fn instances_on_one_port_are_one_server() {
     let one = Site { members: vec![member(0, false), member(1, true)], ..site(&[], Method::default()) };
     assert_eq!(
         servers_in(&render(&one).unwrap()),
-        ["server [::1]:80 max_fails=2 fail_timeout=5s;  # main:0,1"]
+        ["server [::1]:80 max_fails=2 fail_timeout=1s;  # main:0,1"]
     );
 }
 

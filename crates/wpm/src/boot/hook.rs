@@ -20,8 +20,9 @@ use crate::output;
 const ATTEMPTS: u32 = 20;
 /// Between them.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the keeper may take to end when its work is done, in seconds.
-const LEAVING_S: i64 = 5;
+/// How long daemon and keeper may take to end, in seconds: until then whatever did not die of a kill may have. The
+/// manager waits for longer.
+const LEAVING_S: i64 = 30;
 
 /// Runs `wpm __unit WORD [UNIT MANAGER]`.
 pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
