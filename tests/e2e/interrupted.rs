@@ -1,6 +1,7 @@
 //! What was asked of a daemon that was killed in the middle of it is gone on with by the next one, and the
 //! command says what came of it.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -95,7 +96,7 @@ fn files_that_are_applied() {
     assert_eq!(old[0].tell("ignore INT"), "done");
     file("new", "apps.json");
     let command = typed(&world, "apply apps.json");
-    kill_once_written(&world, "\"reloading\"");
+    kill_once_written(&world, "\"before\"");
     let (first, second) = (old.remove(0), old.remove(0));
     first.exit(0);
     let new = [world.puppet(), world.puppet()];
@@ -105,6 +106,33 @@ fn files_that_are_applied() {
     let pids: Vec<_> = world.jlist().iter().map(|i| i["pid"].clone()).collect();
     let live = new.iter().chain(&same).map(|puppet| puppet.pid);
     assert!(pids.len() == 4 && live.into_iter().all(|pid| pids.contains(&pid.into())), "{pids:?}");
+}
+
+#[test]
+fn files_that_are_applied_and_do_not_work() {
+    let world = World::new();
+    let file = |script: &Path| {
+        let app = json!({ "name": "slow", "script": script, "args": ["old"], "instances": 2, "kill_timeout": 60_000 });
+        std::fs::write(world.dir.path().join("apps.json"), json!({ "apps": [app] }).to_string())
+            .expect("written");
+    };
+    file(&puppet());
+    world.run("apply apps.json").ok();
+    let mut old = [world.puppet(), world.puppet()];
+    old.sort_by_key(|puppet| puppet.index.clone());
+    let [mut first, second] = old;
+    assert_eq!(first.tell("ignore INT"), "done");
+    file(Path::new("/bin/false"));
+    let command = typed(&world, "apply apps.json");
+    kill_once_written(&world, "\"before\"");
+    first.exit(0);
+    let back = world.puppet();
+    let said = ended(command).fails(1);
+    assert!(said.err.contains("1 died, 1 left as they were"), "{}", said.err);
+    let pids: Vec<_> = world.jlist().iter().map(|i| i["pid"].clone()).collect();
+    assert_eq!(pids, [back.pid, second.pid]);
+    let left = world.run("apply apps.json --dry-run").ok();
+    assert!(left.out.contains("script"), "it still differs from the file: {}", left.out);
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Core {
             return AppChange { name, step: Step::Add, differences: Vec::new(), instances };
         };
         if apply.since.is_some() {
-            let step = if old.reloading { Step::Reload } else { Step::Keep };
+            let step = if old.before.is_some() { Step::Reload } else { Step::Keep };
             return AppChange { name, step, differences: Vec::new(), instances };
         }
         let new = conform(&old.spec, app.spec.clone(), apply.update_env);

@@ -74,8 +74,8 @@ pub struct RestoredApp {
     pub spec: Spec,
     /// Instances.
     pub instances: Vec<RestoredInstance>,
-    /// Whether a reload of it was under way.
-    pub reloading: bool,
+    /// What a reload that was under way was to go back to.
+    pub before: Option<Spec>,
 }
 
 /// How long a spawn may take from its request to exec before it is given up.

@@ -198,8 +198,8 @@ pub struct App {
     pub spec: Arc<Spec>,
     /// Public ids by index.
     pub instances: BTreeMap<u32, InstanceId>,
-    /// Whether a reload of it is under way, or was when an earlier daemon ended and nobody has gone on with it.
-    pub reloading: bool,
+    /// What a reload that is under way goes back to, also one of an earlier daemon that nobody has gone on with yet.
+    pub before: Option<Arc<Spec>>,
 }
 
 impl Instance {

@@ -185,7 +185,8 @@ impl Core {
     fn begin_reload(&mut self, now: Now, id: AppId, spec: Option<Spec>, order: Order) {
         let Order { way, members, resize } = order;
         let Way { ticket, parallel, .. } = way;
-        let Some(before) = self.apps.get(&id).map(|app| app.spec.clone()) else { return };
+        let Some(app) = self.apps.get(&id) else { return };
+        let before = app.before.clone().filter(|_| way.since.is_some()).unwrap_or_else(|| app.spec.clone());
         // One that is given up leaves what it did; the way back leads to where it began.
         let (old, done) = self.give_up_reload(now, id).unwrap_or_else(|| (before.clone(), Vec::new()));
         if let Some(spec) = spec {
@@ -193,8 +194,10 @@ impl Core {
         }
         let Some(new) = self.apps.get(&id).map(|app| app.spec.clone()) else { return };
         for instance in self.instances_of(id) {
+            let has_new = self.has_had_turn(instance, way);
             if let Some(slot) = self.slots.get_mut(&instance)
                 && slot.it.run().is_some()
+                && (slot.is_rising() || !has_new)
             {
                 slot.keeps.get_or_insert_with(|| before.clone());
             }
@@ -204,7 +207,7 @@ impl Core {
             members.into_iter().partition(|id| self.has_had_turn(*id, way));
         let reload = Reload {
             ticket,
-            old,
+            old: old.clone(),
             new,
             parallel: parallel.max(1) as usize,
             resize,
@@ -217,7 +220,7 @@ impl Core {
         };
         self.reloads.insert(id, reload);
         if let Some(app) = self.apps.get_mut(&id) {
-            app.reloading = true;
+            app.before = Some(old);
         }
         // With the request, so that the next daemon knows which runs are this reload's.
         self.persist = true;
@@ -366,7 +369,7 @@ impl Core {
     fn end_reload(&mut self, now: Now, app: AppId) {
         let Some(reload) = self.reloads.remove(&app) else { return };
         if let Some(app) = self.apps.get_mut(&app) {
-            app.reloading = false;
+            app.before = None;
             self.persist = true;
         }
         self.forget_kept(app);

@@ -5,6 +5,7 @@
 //! contradicts itself.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::slot::{Next, Recycle};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 impl Core {
     pub(crate) fn put_back(&mut self, now: Now, apps: Vec<RestoredApp>) {
         let mut all = Vec::new();
-        for RestoredApp { mut spec, instances, reloading } in apps {
+        for RestoredApp { mut spec, instances, before } in apps {
             if instances.is_empty() {
                 continue;
             }
@@ -24,7 +25,7 @@ impl Core {
             }
             let app = self.add_app(spec);
             if let Some(app) = self.apps.get_mut(&app) {
-                app.reloading = reloading;
+                app.before = before.map(Arc::new);
             }
             all.extend(instances.into_iter().map(|instance| (app, instance)));
         }

@@ -141,7 +141,7 @@ impl Core {
         let id = self.next_app;
         self.next_app = AppId(id.0.saturating_add(1));
         self.names.insert(spec.name.clone(), id);
-        let app = App { id, spec: Arc::new(spec), instances: BTreeMap::new(), reloading: false };
+        let app = App { id, spec: Arc::new(spec), instances: BTreeMap::new(), before: None };
         self.apps.insert(id, app);
         self.link(id);
         id

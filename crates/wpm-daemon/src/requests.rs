@@ -90,7 +90,7 @@ impl Daemon {
             Op::Reload { targets, .. } => return (!self.named(targets).is_empty()).then(|| op.clone()),
             Op::ReloadWith { .. } => return Some(op.clone()),
             Op::Apply { apps, .. } => {
-                let is_left = |name: &str| self.core.app_named(name).is_some_and(|app| app.reloading);
+                let is_left = |name: &str| self.core.app_named(name).is_some_and(|app| app.before.is_some());
                 return apps.iter().any(|app| is_left(&app.name)).then(|| op.clone());
             }
             Op::Scale { target, wait, .. } => {

@@ -51,8 +51,10 @@ impl Saved {
             bytes.extend_from_slice(self.spec(app).as_bytes());
             bytes.extend_from_slice(b",\"instances\":");
             bytes.extend_from_slice(&serde_json::to_vec(&instances).unwrap_or_default());
-            if app.reloading && kept == Kept::List {
-                bytes.extend_from_slice(b",\"reloading\":true");
+            if let Some(before) = app.before.as_ref().filter(|_| kept == Kept::List) {
+                bytes.extend_from_slice(b",\"before\":");
+                bytes
+                    .extend_from_slice(&serde_json::to_vec(&convert::saved_spec(before)).unwrap_or_default());
             }
             bytes.push(b'}');
         }

@@ -61,7 +61,7 @@ impl Daemon {
                     })
                     .collect(),
                 spec: convert::restored_spec(app.spec, defaults),
-                reloading: app.reloading,
+                before: app.before.map(|spec| convert::restored_spec(*spec, defaults)),
             })
             .collect();
         self.core.restore(clock::now(), restored);

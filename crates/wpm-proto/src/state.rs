@@ -313,9 +313,9 @@ pub struct SavedApp {
     pub spec: SavedSpec,
     /// Its instances.
     pub instances: Vec<SavedInstance>,
-    /// Whether a reload of it was under way.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub reloading: bool,
+    /// What a reload that was under way was to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<SavedSpec>>,
 }
 
 /// Version of the schema that this release writes.

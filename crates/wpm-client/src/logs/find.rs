@@ -165,7 +165,7 @@ mod tests {
                 ..SavedSpec::default()
             },
             instances: vec![SavedInstance { index: 1, ..SavedInstance::default() }],
-            reloading: false,
+            before: None,
         };
         let found = from_disk(&home, &[app("a b", None), app("job", Some(dir.path().join("custom.txt")))]);
         let seen: Vec<_> = found

@@ -163,7 +163,7 @@ fn a_new_daemon_keeps_it_on_the_clock() {
         cause: None,
     };
     let now = host.now();
-    let app = RestoredApp { spec: job(ScheduleOverlap::Skip), instances: vec![instance], reloading: false };
+    let app = RestoredApp { spec: job(ScheduleOverlap::Skip), instances: vec![instance], before: None };
     host.core.restore(now, vec![app]);
     host.act();
     assert_eq!((host.status(0), &host.it().cause), ("stopped", &Cause::Scheduled));

@@ -315,7 +315,7 @@ fn new_daemon(host: &mut Host) {
             .filter_map(|id| host.core.instance(*id))
             .map(|it| restored(it, known(host, it), others(host, it)))
             .collect(),
-        reloading: app.reloading,
+        before: app.before.as_deref().cloned(),
     });
     let apps = apps.collect();
     // Whatever the last daemon did not let go is over for good or adopted.

@@ -43,7 +43,7 @@ fn restored(instances: Vec<RestoredInstance>) -> Host {
         host.processes.insert(run.1.run, Process::new(run.0, phase));
     }
     let now = host.now();
-    host.core.restore(now, vec![RestoredApp { spec: spec("web"), instances, reloading: false }]);
+    host.core.restore(now, vec![RestoredApp { spec: spec("web"), instances, before: None }]);
     host.act();
     host
 }
@@ -149,8 +149,7 @@ fn with_two(spec: &wpm_core::Spec, first: RestoredRun, second: RestoredRun, swap
     }
     let instance = RestoredInstance { run: Some(run), others: vec![other], ..old(0, 0, Desired::Up) };
     let now = host.now();
-    host.core
-        .restore(now, vec![RestoredApp { spec: spec.clone(), instances: vec![instance], reloading: false }]);
+    host.core.restore(now, vec![RestoredApp { spec: spec.clone(), instances: vec![instance], before: None }]);
     host.act();
     host
 }
@@ -224,10 +223,8 @@ fn readiness_is_neither_forgotten_nor_told_twice() {
         let instance = RestoredInstance { run: Some(run), ..old(0, 0, Desired::Up) };
         host.now = 900_001;
         let now = host.now();
-        host.core.restore(
-            now,
-            vec![RestoredApp { spec: spec.clone(), instances: vec![instance], reloading: false }],
-        );
+        host.core
+            .restore(now, vec![RestoredApp { spec: spec.clone(), instances: vec![instance], before: None }]);
         host.act();
         assert_eq!(host.status(0), if came_up { "online" } else { "launching" });
         host.input(Input::Event(RunId(50), Event::BecameReady));
@@ -252,8 +249,8 @@ fn why_it_was_given_up_is_remembered() {
 fn a_file_that_contradicts_itself_loses_nobody() {
     let mut core = Core::new(RunId(1));
     let twice = vec![old(1, 0, Desired::Down), old(1, 0, Desired::Down), old(0, 0, Desired::Down)];
-    let app = RestoredApp { spec: spec("web"), instances: twice, reloading: false };
-    let empty = RestoredApp { spec: spec("empty"), instances: Vec::new(), reloading: false };
+    let app = RestoredApp { spec: spec("web"), instances: twice, before: None };
+    let empty = RestoredApp { spec: spec("empty"), instances: Vec::new(), before: None };
     core.restore(wpm_core::Now::default(), vec![app.clone(), app, empty]);
     assert_eq!(core.instances().count(), 6);
     let names: Vec<_> = core.apps().map(|app| app.spec.name.as_str()).collect();
@@ -287,18 +284,18 @@ fn a_restart_that_an_earlier_daemon_began_goes_on_and_is_counted_once() {
 /// What else differs from the file by now was not this command's doing.
 #[test]
 fn of_files_that_an_earlier_daemon_began_to_apply_only_reloads_are_left() {
-    let app = |name: &str, ids: [u32; 2], reloading| {
+    let app = |name: &str, ids: [u32; 2], before| {
         let run =
             |id: u32, number| RestoredInstance { run: alive(number, true), ..old(id, id % 2, Desired::Up) };
         let [first, second] = ids;
         let instances = vec![run(first, 80 + u64::from(first)), run(second, 50 + u64::from(second))];
-        RestoredApp { spec: wpm_core::Spec { instances: 3, ..spec(name) }, instances, reloading }
+        RestoredApp { spec: wpm_core::Spec { instances: 3, ..spec(name) }, instances, before }
     };
     let mut host = Host::new();
     for (id, run) in [(0, 80), (1, 51), (2, 82), (3, 53)] {
         host.processes.insert(RunId(run), Process::new(InstanceId(id), Phase::Runs));
     }
-    let (web, db) = (app("web", [0, 1], true), app("db", [2, 3], false));
+    let (web, db) = (app("web", [0, 1], Some(spec("web"))), app("db", [2, 3], None));
     let wanted = [&web, &db].map(|app| wpm_core::StartApp { spec: app.spec.clone(), start_now: true });
     let now = host.now();
     host.core.restore(now, vec![web, db]);
@@ -316,7 +313,7 @@ fn of_files_that_an_earlier_daemon_began_to_apply_only_reloads_are_left() {
     assert_eq!(host.run_of(0), RunId(80), "it had its turn");
     assert!(host.run_of(1) > RunId(82) && host.run_of(4) > RunId(82), "the third is new");
     assert_eq!([host.run_of(2), host.run_of(3)], [RunId(82), RunId(53)]);
-    assert!(host.core.apps().all(|app| !app.reloading));
+    assert!(host.core.apps().all(|app| app.before.is_none()));
 }
 
 #[test]
