@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,6 +29,11 @@ use crate::bind;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between clearing close-on-exec and the fork, no other test may fork.
 static FORK: Mutex<()> = Mutex::new(());
+
+/// For as long as this is held no test forks: until it executes, a child has every socket that is closed meanwhile.
+pub(crate) fn without_forks() -> MutexGuard<'static, ()> {
+    FORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(crate) type Fd = Rc<OwnedFd>;
 
@@ -101,7 +106,7 @@ impl Cluster {
             command.env(name, value);
         });
         let child = {
-            let _alone = FORK.lock().unwrap_or_else(PoisonError::into_inner);
+            let _alone = without_forks();
             fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
             let child = command.spawn().expect("node is installed");
             drop(theirs);
