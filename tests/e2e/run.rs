@@ -67,6 +67,8 @@ fn it_goes_on_with_the_next_daemon_and_with_one_that_it_starts_itself() {
     let mut command = world.command(["run", "--no-autorestart", "-n", "web"]);
     command.arg(puppet());
     let (child, mut puppets) = run(&world, command, 1);
+    // Its daemon may not have heard yet that it was executed.
+    crate::world::await_text(&world.home().join("daemon.log"), "Online");
     // One after the other, and the next while it has hardly come up.
     for _ in 0..4 {
         crate::world::kill_and_wait(pid_of(&world, "__daemon"));
